@@ -1,0 +1,1 @@
+"""Arguments, words on the terminal, exit statuses."""

@@ -1,0 +1,139 @@
+"""The only writer of stderr: errors, warnings, notes, progress and the debug log."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from broker.errors import BrokerError
+
+if TYPE_CHECKING:
+    import threading
+
+INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C (128 + SIGINT)."""
+BROKEN_PIPE: Final = 141
+"""Exit status where stdout's reader went away (128 + SIGPIPE), as a program of C has it."""
+BEFORE_SSH: Final = 255
+"""Exit status of ssh, scp and sftp where we failed before they ran (ssh(1), EXIT STATUS)."""
+
+_QUIET_S: Final = 1.0
+_FRAME_S: Final = 0.12
+_FRAMES: Final = "|/-\\"
+
+
+def report(error: BrokerError, *, as_json: bool, status: int | None = None) -> None:
+    """Write an error: its message and code, cause and next step on up to three lines, or one JSON object on one line.
+
+    `status` is the program's exit status where it is not the error's own (ssh and its kin).
+    """
+    if as_json:
+        import json
+
+        document = error.as_json() | ({} if status is None else {"exitStatus": status})
+        _write(json.dumps(document, ensure_ascii=True) + "\n")
+        return
+    lines = [f"error: {error.message} [{error.code}]"]
+    if error.cause:
+        lines.append(f"cause: {error.cause}")
+    if error.next_step:
+        lines.append(f"next: {error.next_step}")
+    _write("".join(f"{line}\n" for line in lines))
+
+
+def warn(texts: Iterable[str]) -> None:
+    """Write each warning as one line."""
+    for text in texts:
+        _write(f"warning: {text}\n")
+
+
+def note(text: str) -> None:
+    """Write one line that a person may want to know and a script may ignore."""
+    _write(f"note: {text}\n")
+
+
+@contextlib.contextmanager
+def progress(text: str) -> Iterator[None]:
+    """Say what is being waited for, once it takes over a second: a moving line on a terminal, else one plain line."""
+    import threading
+
+    done = threading.Event()
+    shower = threading.Thread(target=_show_progress, args=(text, done), name="progress", daemon=True)
+    shower.start()
+    try:
+        yield
+    finally:
+        done.set()
+        shower.join()
+
+
+def start_debug() -> None:
+    """Send what our rooms log to stderr, each record redacted and free of control characters."""
+    import logging
+    import time
+
+    from broker.clean import is_shown
+    from broker.cli.redact import redact
+
+    class Redacting(logging.Handler):
+        """Formats a record, traceback included, and hides secrets in the whole of it."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            text = redact(self.format(record))
+            safe = "".join(char for char in text if char == "\n" or is_shown(char))
+            _write(f"debug: {time.monotonic() - began:8.3f} s {safe}\n")
+
+    began = time.monotonic()
+    handler = Redacting()
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    logger = logging.getLogger("broker")
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
+    logger.propagate = False
+
+
+def defect(error: BaseException, *, debug: bool) -> BrokerError:
+    """Turn an exception that nobody foresaw into an error of one line; its traceback goes to the debug log only."""
+    from broker.clean import clean
+    from broker.cli.redact import redact
+    from broker.errors import Failed
+
+    if debug:
+        import logging
+
+        logging.getLogger("broker.main").debug("unexpected", exc_info=error)
+    return Failed(
+        f"vmbroker met a defect of its own: {type(error).__name__}",
+        code="defect",
+        cause=clean(redact(str(error))) or None,
+        next_step="run again with --debug and report what it prints",
+    )
+
+
+def _show_progress(text: str, done: threading.Event) -> None:
+    if done.wait(_QUIET_S):
+        return
+    if not _is_terminal():
+        _write(f"… {text}\n")
+        return
+    turn = 0
+    while not done.wait(_FRAME_S):
+        _write(f"\r{_FRAMES[turn % len(_FRAMES)]} {text}")
+        turn += 1
+    _write("\r" + " " * (len(text) + 2) + "\r")
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _write(text: str) -> None:
+    if sys.stderr is None:
+        return
+    # A closed stderr must not turn a result into a failure.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(text)
+        sys.stderr.flush()

@@ -1,0 +1,198 @@
+"""The guests of the lab: for each running VM of the seed a real SSH server and a few plain ports on loopback addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from broker.lab.guest_ports import PlainPorts, blackhole
+from broker.tasks import Supervisor
+
+__all__ = ["Account", "Guest", "GuestServer", "Guests", "SSH_PORT", "UNPRIVILEGED_SSH_PORT", "ssh_port_here"]
+
+SSH_PORT = 22
+UNPRIVILEGED_SSH_PORT = 2222
+"""Where guests listen when 22 may not be bound; their VMs carry the annotation `vmbroker.io/ssh-port` then."""
+READY_WITHIN_S = 10.0
+_LOOK_EVERY_S = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A user of a guest: name, and the public key lines that cloud-init would write for it."""
+
+    name: str
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """What runs behind one VM's address. `speaks_ssh` is false for a guest whose SSH server is not running.
+
+    `is_filtered`: the address answers nothing at all, as behind a NetworkPolicy.
+    """
+
+    namespace: str
+    name: str
+    address: str
+    ssh_port: int = SSH_PORT
+    accounts: tuple[Account, ...] = ()
+    speaks_ssh: bool = True
+    is_filtered: bool = False
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+
+class GuestServer(Protocol):
+    """One running SSH server of a guest."""
+
+    kind: str
+
+    async def start(self) -> None:
+        """Start it; OSError or RuntimeError when it cannot be."""
+
+    def is_alive(self) -> bool:
+        """Whether it still runs."""
+
+    async def stop(self) -> None:
+        """End it and everything it started."""
+
+
+@dataclass(slots=True)
+class Guests:
+    """All guests of one lab, as a context: entered when every one answers, left when all are gone.
+
+    `kind` says how: `sshd` (OpenSSH in mount namespaces) or `asyncssh`. Raises RuntimeError naming a guest that does
+    not answer within READY_WITHIN_S.
+    """
+
+    guests: tuple[Guest, ...]
+    directory: Path
+    has_one_address: bool = sys.platform == "darwin"
+    force: str | None = None
+    kind: str = ""
+    _servers: dict[str, GuestServer] = field(default_factory=dict)
+    _plain: list[PlainPorts] = field(default_factory=list)
+    _blackholes: list[object] = field(default_factory=list)
+    _mapped: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
+
+    async def __aenter__(self) -> Self:
+        from broker.lab import asyncssh_guest, sshd_guest
+
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = None if self.has_one_address else await asyncio.to_thread(sshd_guest.possible_mode)
+        if self.force == "asyncssh":
+            mode = None
+        elif self.force == "sshd" and mode is None:
+            raise RuntimeError("OpenSSH's sshd cannot run in mount namespaces here")
+        self.kind = "asyncssh" if mode is None else "sshd"
+        names = "".join(f"{g.address} {g.name}.{g.namespace} {g.name}\n" for g in self.guests)
+        try:
+            async with Supervisor("guests") as tasks:
+                starting = []
+                for index, guest in enumerate(self.guests):
+                    if guest.is_filtered:
+                        self._blackholes.append(await blackhole(guest.address, guest.ssh_port))
+                        continue
+                    self._plain.append(await PlainPorts.open(guest.address, self._listening_address(guest)))
+                    self._map_plain(guest)
+                    if not guest.speaks_ssh:
+                        continue
+                    folder = self.directory / f"{guest.namespace}.{guest.name}"
+                    server: GuestServer
+                    if mode is not None:
+                        server = sshd_guest.SshdGuest(guest, folder, index=index, mode=mode, host_names=names)
+                    else:
+                        port = 0 if self.has_one_address else guest.ssh_port
+                        server = asyncssh_guest.AsyncsshGuest(guest, folder, self._listening_address(guest), port, index=index)
+                    self._servers[guest.key] = server
+                    starting.append(tasks.start(self._start(guest, server), name=guest.key))
+                for task in starting:
+                    await task
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """End every guest; harmless when repeated."""
+        for server in self._servers.values():
+            await server.stop()
+        for ports in self._plain:
+            ports.close()
+        for hole in self._blackholes:
+            hole.close()  # type: ignore[attr-defined]
+        self._servers.clear()
+        self._plain.clear()
+        self._blackholes.clear()
+
+    def translate(self, address: str, port: int) -> tuple[str, int]:
+        """Return where a guest's address and port really listen on this machine."""
+        if not self.has_one_address:
+            return address, port
+        return self._mapped.get((address, port), ("127.0.0.1", 1))
+
+    def dead(self) -> tuple[str, ...]:
+        """The guests (`namespace/name`) whose server has ended by itself."""
+        return tuple(key for key, server in self._servers.items() if not server.is_alive())
+
+    def ports(self) -> dict[str, dict[str, int]]:
+        """Each guest's plain ports by service: echo, discard, chargen."""
+        return {ports.address: dict(ports.numbers) for ports in self._plain}
+
+    def _listening_address(self, guest: Guest) -> str:
+        return "127.0.0.1" if self.has_one_address else guest.address
+
+    def _map_plain(self, guest: Guest) -> None:
+        if self.has_one_address:
+            for number, real in self._plain[-1].standard():
+                self._mapped[guest.address, number] = ("127.0.0.1", real)
+
+    async def _start(self, guest: Guest, server: GuestServer) -> None:
+        await server.start()
+        port = getattr(server, "port", guest.ssh_port)
+        if self.has_one_address:
+            self._mapped[guest.address, guest.ssh_port] = ("127.0.0.1", port)
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                while not await _answers(*self.translate(guest.address, guest.ssh_port)):
+                    if not server.is_alive():
+                        raise RuntimeError(f"the SSH server of guest {guest.key} ended at once; see {self.directory}")
+                    await asyncio.sleep(_LOOK_EVERY_S)
+        except TimeoutError as exc:
+            raise RuntimeError(f"guest {guest.key} did not answer within {READY_WITHIN_S:g} s; see {self.directory}") from exc
+
+
+async def _answers(address: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(address, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def ssh_port_here(addresses: Iterable[str], *, has_one_address: bool = sys.platform == "darwin") -> int:
+    """Return 22 where this process may bind it on the first of the addresses, else 2222."""
+    import socket
+
+    for address in addresses:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as attempt:
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                attempt.bind(("127.0.0.1" if has_one_address else address, SSH_PORT))
+            except OSError:
+                return SSH_PORT if has_one_address else UNPRIVILEGED_SSH_PORT
+        break
+    return SSH_PORT

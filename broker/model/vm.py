@@ -1,0 +1,73 @@
+"""VirtualMachine, as far as listing, showing and connecting read it. **Pure.** (KubeVirt core/v1 types.go)"""
+
+from __future__ import annotations
+
+from broker.model.machine import NO_MACHINE, MachineSpec
+from broker.model.meta import Condition, Meta, Struct
+
+
+class Template(Struct):
+    """`spec.template`: what the next VMI is made from."""
+
+    spec: MachineSpec | None = None
+
+
+class VmSpec(Struct):
+    """`spec`; `running` is the legacy form of `run_strategy`."""
+
+    run_strategy: str | None = None
+    running: bool | None = None
+    template: Template | None = None
+
+
+class VmStatus(Struct):
+    """`status`; `created` and `ready` are absent, not false, on a VM that never ran."""
+
+    printable_status: str | None = None
+    created: bool | None = None
+    ready: bool | None = None
+    conditions: list[Condition] | None = None
+
+
+class VirtualMachine(Struct):
+    """One VirtualMachine of kubevirt.io/v1."""
+
+    metadata: Meta = Meta()
+    spec: VmSpec | None = None
+    status: VmStatus | None = None
+
+    @property
+    def machine(self) -> MachineSpec:
+        """The template's spec, the empty one where there is none."""
+        if self.spec is None or self.spec.template is None:
+            return NO_MACHINE
+        return self.spec.template.spec or NO_MACHINE
+
+    @property
+    def printable_status(self) -> str:
+        """`status.printableStatus`, empty before the controller saw the VM."""
+        return (self.status.printable_status if self.status else None) or ""
+
+    @property
+    def is_created(self) -> bool:
+        """Say whether a VMI exists for it (`status.created`)."""
+        return bool(self.status and self.status.created)
+
+    @property
+    def is_ready(self) -> bool | None:
+        """`status.ready`, None where the controller has not said."""
+        return self.status.ready if self.status else None
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """`status.conditions`, those that KubeVirt copies from the VMI included."""
+        return (self.status.conditions if self.status else None) or []
+
+    @property
+    def run_strategy(self) -> str:
+        """The run strategy; the legacy `running` reads as Always or Halted."""
+        if self.spec is None:
+            return ""
+        if self.spec.run_strategy:
+            return self.spec.run_strategy
+        return "" if self.spec.running is None else ("Always" if self.spec.running else "Halted")

@@ -1,0 +1,133 @@
+"""How OpenSSH is called for a VM: argument lists and the ProxyCommand word, as pure values.
+
+Nothing here passes through a shell of ours; ssh itself hands ProxyCommand to `/bin/sh`, so each word of it is quoted.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from broker.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """How the child process finds the same cluster as the same person: what virtctl loses (kubevirt/kubevirt#16957).
+
+    `program` is the argv prefix that starts vmbroker; `kubeconfigs` the file list, in order, empty for in-cluster.
+    """
+
+    program: tuple[str, ...]
+    kubeconfigs: tuple[str, ...] = ()
+    context: str | None = None
+    as_user: str | None = None
+    as_groups: tuple[str, ...] = ()
+    as_uid: str | None = None
+    is_debugging: bool = False
+
+    def options(self) -> tuple[str, ...]:
+        """Global options of vmbroker that name this cluster and this person."""
+        words: list[str] = [f"--kubeconfig={path}" for path in self.kubeconfigs[:1] if len(self.kubeconfigs) == 1]
+        words += [f"--context={self.context}"] if self.context is not None else []
+        words += [f"--as={self.as_user}"] if self.as_user is not None else []
+        words += [f"--as-group={group}" for group in self.as_groups]
+        words += [f"--as-uid={self.as_uid}"] if self.as_uid is not None else []
+        words += ["--debug"] if self.is_debugging else []
+        return tuple(words)
+
+    def environment(self) -> dict[str, str]:
+        """What must stand in the child's environment besides: KUBECONFIG where several files are merged."""
+        return {"KUBECONFIG": ":".join(self.kubeconfigs)} if len(self.kubeconfigs) > 1 else {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """Where ssh goes: `host` is the word for known_hosts and `%C`, `kind` vm or vmi, `port` the guest's SSH port."""
+
+    host: str
+    kind: str
+    name: str
+    namespace: str
+    port: int
+    user: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientFiles:
+    """Files that stand in for the user's own: the lab's key and known_hosts; a real cluster has none of them."""
+
+    identity: str | None = None
+    known_hosts: str | None = None
+
+    def options(self) -> tuple[str, ...]:
+        """`-o` options for ssh; a new host is remembered, a changed one still refused."""
+        words: tuple[str, ...] = ()
+        if self.identity is not None:
+            words += ("-o", f"IdentityFile={_ssh_word(self.identity)}")
+        if self.known_hosts is not None:
+            words += ("-o", f"UserKnownHostsFile={_ssh_word(self.known_hosts)}", "-o", "StrictHostKeyChecking=accept-new")
+        return words
+
+
+def proxy_command(origin: Origin, guest: Guest) -> str:
+    """Return the value of ProxyCommand for one VM: each word quoted for `/bin/sh`, `%` doubled for ssh.
+
+    UsageError when a word holds a line end, which no ssh_config value can carry (ssh_config(5)).
+    """
+    environment = [f"{name}={value}" for name, value in origin.environment().items()]
+    words = [
+        *(["env", *environment] if environment else []),
+        *origin.program,
+        *origin.options(),
+        "proxy",
+        f"{guest.kind}/{guest.name}/{guest.namespace}",
+        str(guest.port),
+    ]
+    for word in words:
+        if "\n" in word or "\r" in word or "\0" in word:
+            raise UsageError("a line end in a path or context name cannot stand in an ssh option")
+    return "exec " + " ".join(shlex.quote(word) for word in words).replace("%", "%%")
+
+
+def connection_options(origin: Origin, guest: Guest, files: ClientFiles) -> tuple[str, ...]:
+    """Return the `-o` options that ssh, scp and sftp share; host key checking stays as the user has it."""
+    return (
+        "-o",
+        f"ProxyCommand={proxy_command(origin, guest)}",
+        "-o",
+        "ProxyJump=none",
+        "-o",
+        f"HostKeyAlias={guest.host}",
+        "-o",
+        "CanonicalizeHostname=no",
+        *files.options(),
+    )
+
+
+def ssh_argv(
+    program: str, origin: Origin, guest: Guest, files: ClientFiles, *, options: Sequence[str] = (), command: Sequence[str] = ()
+) -> list[str]:
+    """Return the argv of ssh; `options` stand before the host word, `command` after it, both as the user gave them."""
+    user = ["-l", guest.user] if guest.user is not None else []
+    return [program, *options, *connection_options(origin, guest, files), *user, "--", guest.host, *command]
+
+
+def copy_argv(
+    program: str, origin: Origin, guest: Guest, files: ClientFiles, *, options: Sequence[str], operands: Sequence[str]
+) -> list[str]:
+    """Return the argv of scp or sftp; `operands` are complete, the remote ones made by `remote_operand`."""
+    return [program, *options, *connection_options(origin, guest, files), "--", *operands]
+
+
+def remote_operand(guest: Guest, path: str | None) -> str:
+    """Return `[USER@]HOST[:PATH]` as scp and sftp read it."""
+    user = f"{guest.user}@" if guest.user is not None else ""
+    return f"{user}{guest.host}" + (f":{path}" if path is not None else "")
+
+
+def _ssh_word(path: str) -> str:
+    """Quote a file name for an ssh_config value and double its `%` (ssh_config(5), TOKENS)."""
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'
