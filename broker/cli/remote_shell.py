@@ -33,25 +33,48 @@ def word(argv: Sequence[str]) -> str:
 
 def split(words: Sequence[str]) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
     """Divide ssh's own argv into its options, the host word and the remote command; UsageError without a host word."""
-    from broker.errors import UsageError
+    options, rest = leading_options(words)
+    if not rest:
+        from broker.errors import UsageError
 
+        raise UsageError("no TARGET stands among the arguments", next_step="usage: vmbroker ssh-for-rsync TARGET COMMAND…")
+    return options, rest[0], rest[1:]
+
+
+def leading_options(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Divide words into ssh's options, each with its value, and what stands after them (getopt(3), ssh(1))."""
+    at = 0
     options: list[str] = []
-    rest = list(words)
-    while rest:
-        each = rest.pop(0)
+    while at < len(words):
+        each = words[at]
         if each == "--":
-            break
+            return tuple(options), tuple(words[at + 1 :])
         if not each.startswith("-") or each == "-":
-            rest.insert(0, each)
             break
         options.append(each)
-        letters = each[1:]
-        valued = next((index for index, letter in enumerate(letters) if letter in _VALUED), None)
-        if valued == len(letters) - 1 and rest:
-            options.append(rest.pop(0))
-    if not rest:
-        raise UsageError("no TARGET stands among the arguments", next_step="usage: vmbroker ssh-for-rsync TARGET COMMAND…")
-    return tuple(options), rest[0], tuple(rest[1:])
+        at += 1
+        valued = next((index for index, letter in enumerate(each[1:], start=1) if letter in _VALUED), None)
+        if valued == len(each) - 1 and at < len(words):
+            options.append(words[at])
+            at += 1
+    return tuple(options), tuple(words[at:])
+
+
+def taken(options: Sequence[str], letter: str) -> tuple[tuple[str, ...], str | None]:
+    """Take the first value of one valued option out of options that `leading_options` divided; later ones go as well."""
+    kept: list[str] = []
+    value: str | None = None
+    rest = list(options)
+    while rest:
+        each = rest.pop(0)
+        if each.startswith("-" + letter):
+            said = each[2:] or (rest.pop(0) if rest else "")
+            value = said if value is None else value
+        else:
+            kept.append(each)
+            if each[-1:] in _VALUED and each.startswith("-") and not any(c in _VALUED for c in each[1:-1]) and rest:
+                kept.append(rest.pop(0))
+    return tuple(kept), value
 
 
 def _quoted(each: str) -> str:

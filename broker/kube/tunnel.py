@@ -1,7 +1,7 @@
 """A byte stream over one websocket, without any input or output of its own.
 
-The core of `broker.kube.stream` (asyncio) and `broker.kube.cold` (blocking): both feed it what a socket gave, send what it has to
-send, and ask it how much may be read next. Frames are parsed by `websockets.client.ClientProtocol` (RFC 6455), opened already.
+The core of `broker.kube.stream` (asyncio) and `broker.kube.cold` (blocking): both feed it what a socket gave, send what it
+has to send, and ask it how much may be read next. Frames are parsed by `websockets.client.ClientProtocol` (RFC 6455), opened already.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from websockets.client import ClientProtocol
-from websockets.frames import BytesLike, CloseCode, Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN
 
 from broker.clean import Clean, clean
@@ -36,8 +36,8 @@ _MERGED_BYTES: Final = 16_384
 class StallPolicy:
     """How much is read for a consumer that takes nothing (kubevirt.md M: what keeps a tunnel of the real servers alive).
 
-    Free up to `free_bytes` pending, then `trickle_bytes` every `trickle_every_s` seconds with one unsolicited pong each time, up
-    to `limit_bytes`; past that the stream ends.
+    Free up to `free_bytes` pending, then `trickle_bytes` every `trickle_every_s` seconds with one unsolicited pong each time,
+    up to `limit_bytes`; past that the stream ends.
     """
 
     free_bytes: int = 8 * 1024 * 1024
@@ -156,7 +156,7 @@ class Tunnel:
         if not self._in_text and size:
             self._keep(frame.data)
 
-    def _keep(self, data: BytesLike) -> None:
+    def _keep(self, data: bytes | bytearray | memoryview) -> None:
         """Queue payload; small pieces are merged, so that a million of them costs no million objects."""
         self._received_bytes += len(data)
         last = self._received[-1] if self._received else None
@@ -279,10 +279,10 @@ class Tunnel:
     # What to read next.
 
     def read_allowance(self, now: float) -> int:
-        """Bytes that may be read from the socket now; 0 means wait for the consumer, for the socket to take more, or for `next_due`.
+        """Bytes that may be read from the socket now; 0: wait for the consumer, the sending side, or `next_due`.
 
-        While the consumer lags, `trickle_bytes` are granted every `trickle_every_s` whatever it takes meanwhile, and a pong goes
-        out with each grant; at `limit_bytes` pending the stream ends as STALLED.
+        While the consumer lags, `trickle_bytes` are granted every `trickle_every_s` whatever it takes meanwhile, and a pong
+        goes out with each grant; at `limit_bytes` pending the stream ends as STALLED.
         """
         if self.ended is not None or self._outgoing_bytes > _UNSENT_STOP_BYTES:
             return 0

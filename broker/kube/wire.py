@@ -16,9 +16,9 @@ _SEND_PARTS: Final = 16
 
 
 class Wire:
-    """A connected socket (made non-blocking, owned) and its tunnel; `pump_in` and `pump_out` never wait and never raise OSError.
+    """A connected socket (made non-blocking, owned) and its tunnel; the pumps never wait and never raise OSError.
 
-    After each pump look at `wants_read`, `wants_write` and the tunnel; TLS may hold decrypted bytes that no poll shows: `has_more`.
+    After each pump look at `wants_read`, `wants_write` and the tunnel; TLS may hold bytes that no poll shows: `has_more`.
     """
 
     def __init__(self, sock: socket.socket, tunnel: Tunnel) -> None:
@@ -43,6 +43,11 @@ class Wire:
     def wants_write(self) -> bool:
         """Whether to wait for the socket to become writable."""
         return self._read_needs_write or (self.tunnel.unsent_bytes > 0 and not self._write_needs_read)
+
+    @property
+    def has_unfinished_read(self) -> bool:
+        """Whether a TLS read waits for the socket to take bytes."""
+        return self._read_needs_write
 
     def has_more(self, now: float) -> bool:
         """Whether TLS holds bytes that may be read at once."""
@@ -83,7 +88,6 @@ class Wire:
 
     def pump_out(self) -> None:
         """Send what waits, as much as the socket takes."""
-        self._read_needs_write = False
         queue = self.tunnel.outgoing()
         while queue:
             try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from broker.model.meta import Present, Struct
 
 
-class Port(Struct):
+class Port(Struct, frozen=True):
     """One entry of `interfaces[].ports`: on a masquerade interface the list is a whitelist of guest ports."""
 
     port: int = 0
@@ -16,7 +16,7 @@ class Port(Struct):
     protocol: str | None = None
 
 
-class PortRange(Struct):
+class PortRange(Struct, frozen=True):
     """One entry of `interfaces[].portRanges` (alpha gate PortRangesSpec), both ends inclusive."""
 
     start_port: int = 0
@@ -24,13 +24,13 @@ class PortRange(Struct):
     protocol: str | None = None
 
 
-class Plugin(Struct):
+class Plugin(Struct, frozen=True):
     """A network binding plugin by its registered name."""
 
     name: str = ""
 
 
-class Interface(Struct):
+class Interface(Struct, frozen=True):
     """`domain.devices.interfaces[]`: exactly one binding is set on objects that passed admission."""
 
     name: str = ""
@@ -66,21 +66,21 @@ class Interface(Struct):
         return "macvtap" if self.macvtap is not None else ""
 
 
-class Multus(Struct):
+class Multus(Struct, frozen=True):
     """A network of a NetworkAttachmentDefinition, `[NAMESPACE/]NAME`."""
 
     network_name: str = ""
     default: bool | None = None
 
 
-class ResourceClaim(Struct):
+class ResourceClaim(Struct, frozen=True):
     """A network device from a DRA claim (gate NetworkDevicesWithDRA)."""
 
     claim_name: str | None = None
     request_name: str | None = None
 
 
-class Network(Struct):
+class Network(Struct, frozen=True):
     """`networks[]`: exactly one source is set on objects that passed admission."""
 
     name: str = ""
@@ -105,13 +105,13 @@ class Network(Struct):
         return self.pod is not None or (self.multus is not None and bool(self.multus.default))
 
 
-class LocalSecret(Struct):
+class LocalSecret(Struct, frozen=True):
     """A Secret of the object's own namespace."""
 
     name: str = ""
 
 
-class CloudInit(Struct):
+class CloudInit(Struct, frozen=True):
     """`cloudInitNoCloud` or `cloudInitConfigDrive`: user data inline, in base64, or in a Secret."""
 
     user_data: str | None = None
@@ -124,7 +124,7 @@ class CloudInit(Struct):
         return f"CloudInit({', '.join(kinds)})"
 
 
-class Volume(Struct):
+class Volume(Struct, frozen=True):
     """One entry of `volumes`; only cloud-init is read."""
 
     name: str = ""
@@ -137,43 +137,43 @@ class Volume(Struct):
         return self.cloud_init_no_cloud or self.cloud_init_config_drive
 
 
-class AgentUsers(Struct):
+class AgentUsers(Struct, frozen=True):
     """`propagationMethod.qemuGuestAgent` of an SSH key."""
 
     users: list[str] | None = None
 
 
-class KeyPropagation(Struct):
+class KeyPropagation(Struct, frozen=True):
     """How an SSH key reaches the guest; only the agent's way names users."""
 
     qemu_guest_agent: AgentUsers | None = None
 
 
-class PublicKeyCredential(Struct):
+class PublicKeyCredential(Struct, frozen=True):
     """`accessCredentials[].sshPublicKey`."""
 
     propagation_method: KeyPropagation | None = None
 
 
-class AccessCredential(Struct):
+class AccessCredential(Struct, frozen=True):
     """One entry of `accessCredentials`; passwords are not read."""
 
     ssh_public_key: PublicKeyCredential | None = None
 
 
-class Devices(Struct):
+class Devices(Struct, frozen=True):
     """`domain.devices`, its interfaces."""
 
     interfaces: list[Interface] | None = None
 
 
-class Domain(Struct):
+class Domain(Struct, frozen=True):
     """`domain`, its devices."""
 
     devices: Devices | None = None
 
 
-class MachineSpec(Struct):
+class MachineSpec(Struct, frozen=True):
     """`VirtualMachineInstanceSpec`, in a VMI and in a VM's template alike."""
 
     networks: list[Network] | None = None

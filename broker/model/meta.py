@@ -14,11 +14,11 @@ class Struct(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """The base of all read models: frozen, camelCase on the wire, out of the garbage collector's sight."""
 
 
-class Present(Struct):
+class Present(Struct, frozen=True):
     """An object whose being there is all that counts, such as `masquerade: {}`."""
 
 
-class OwnerReference(Struct):
+class OwnerReference(Struct, frozen=True):
     """One entry of `metadata.ownerReferences`."""
 
     kind: str = ""
@@ -27,7 +27,7 @@ class OwnerReference(Struct):
     controller: bool | None = None
 
 
-class Meta(Struct):
+class Meta(Struct, frozen=True):
     """The read part of ObjectMeta; times are RFC 3339 texts as the server wrote them."""
 
     name: str = ""
@@ -41,7 +41,7 @@ class Meta(Struct):
     owner_references: list[OwnerReference] | None = None
 
 
-class Condition(Struct):
+class Condition(Struct, frozen=True):
     """One entry of `status.conditions`; `status` is True, False or Unknown as text."""
 
     type: str = ""

@@ -22,32 +22,36 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[T]):
-    """One chunk of a list: its items, the token for the next one (empty at the end), how many were unreadable."""
+    """One chunk of a list: its items, the token for the next one (empty at the end), how many were unreadable.
+
+    `is_first`: a list starts (again) here, and what earlier pages gave is to be forgotten.
+    """
 
     items: list[T]
     continue_token: str
     resource_version: str
     unreadable: int = 0
+    is_first: bool = False
 
 
-class ListMeta(Struct):
+class ListMeta(Struct, frozen=True):
     """`metadata` of a list; `continue` is opaque and URL-escaped by whoever sends it back."""
 
     continue_token: str | None = msgspec.field(name="continue", default=None)
     resource_version: str | None = None
 
 
-class _VmList(Struct):
+class _VmList(Struct, frozen=True):
     metadata: ListMeta = ListMeta()
     items: list[VirtualMachine] | None = None
 
 
-class _VmiList(Struct):
+class _VmiList(Struct, frozen=True):
     metadata: ListMeta = ListMeta()
     items: list[VirtualMachineInstance] | None = None
 
 
-class _RawList(Struct):
+class _RawList(Struct, frozen=True):
     metadata: ListMeta = ListMeta()
     items: list[msgspec.Raw] | None = None
 

@@ -6,13 +6,13 @@ from broker.model.machine import NO_MACHINE, MachineSpec
 from broker.model.meta import Condition, Meta, Struct
 
 
-class Template(Struct):
+class Template(Struct, frozen=True):
     """`spec.template`: what the next VMI is made from."""
 
     spec: MachineSpec | None = None
 
 
-class VmSpec(Struct):
+class VmSpec(Struct, frozen=True):
     """`spec`; `running` is the legacy form of `run_strategy`."""
 
     run_strategy: str | None = None
@@ -20,7 +20,7 @@ class VmSpec(Struct):
     template: Template | None = None
 
 
-class VmStatus(Struct):
+class VmStatus(Struct, frozen=True):
     """`status`; `created` and `ready` are absent, not false, on a VM that never ran."""
 
     printable_status: str | None = None
@@ -29,7 +29,7 @@ class VmStatus(Struct):
     conditions: list[Condition] | None = None
 
 
-class VirtualMachine(Struct):
+class VirtualMachine(Struct, frozen=True):
     """One VirtualMachine of kubevirt.io/v1."""
 
     metadata: Meta = Meta()

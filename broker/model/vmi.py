@@ -8,7 +8,7 @@ from broker.model.machine import NO_MACHINE, MachineSpec
 from broker.model.meta import Condition, Meta, Struct
 
 
-class GuestOs(Struct):
+class GuestOs(Struct, frozen=True):
     """`status.guestOSInfo`, from the guest agent: as true as the guest is honest."""
 
     id: str | None = None
@@ -24,7 +24,7 @@ class GuestOs(Struct):
         return self.pretty_name or named or self.id or ""
 
 
-class InterfaceStatus(Struct):
+class InterfaceStatus(Struct, frozen=True):
     """`status.interfaces[]`; `name` is empty for an interface that only the guest knows."""
 
     name: str | None = None
@@ -44,7 +44,7 @@ class InterfaceStatus(Struct):
         return tuple(dict.fromkeys(address for address in listed if address))
 
 
-class VmiStatus(Struct):
+class VmiStatus(Struct, frozen=True):
     """`status`; `phase` is empty, Pending, Scheduling, Scheduled, Running, Succeeded, Failed or Unknown."""
 
     phase: str | None = None
@@ -54,7 +54,7 @@ class VmiStatus(Struct):
     guest_os: GuestOs | None = msgspec.field(name="guestOSInfo", default=None)
 
 
-class VirtualMachineInstance(Struct):
+class VirtualMachineInstance(Struct, frozen=True):
     """One VirtualMachineInstance of kubevirt.io/v1."""
 
     metadata: Meta = Meta()

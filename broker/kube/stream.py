@@ -1,0 +1,332 @@
+"""A websocket subresource as an asyncio byte stream, for processes that hold many.
+
+The socket is opened by the endpoint in a thread of its own and then driven by the loop's readers and writers, not by an asyncio
+transport: so reading is counted to the byte (`StallPolicy`), TLS faults have one translation, and the steps are those of `cold`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from broker.clean import clean
+from broker.errors import BrokerError, Unreachable
+from broker.kube.answer import Call, call_of
+from broker.kube.endpoint import Endpoint
+from broker.kube.tunnel import UNSENT_LIMIT_BYTES, End, StallPolicy, Tunnel
+from broker.kube.upgrade import Handshake, is_stale_login
+from broker.kube.wire import Wire
+
+T = TypeVar("T")
+_READ_BYTES: Final = 65_536
+
+
+async def open_stream(
+    endpoint: Endpoint,
+    path: str,
+    *,
+    handshake_s: float = 15.0,
+    connect_s: float = 15.0,
+    policy: StallPolicy | None = None,
+) -> Stream:
+    """Open the stream behind a websocket subresource; `path` starts with `/apis`, the endpoint's prefix is put before it.
+
+    `connect_s` limits connection and TLS, `handshake_s` the answer to the upgrade (seconds). Raises the BrokerError of a refused
+    upgrade, TimedOut with code `port-filtered`, Unreachable, TrustError, CredentialError; a stale login is renewed once.
+    """
+    path = endpoint.prefix + path
+    call = call_of(path)
+    policy = policy or StallPolicy()
+    try:
+        return await _open(endpoint, path, call, handshake_s, connect_s, policy)
+    except BrokerError as exc:
+        if not is_stale_login(exc):
+            raise
+    await in_thread(endpoint.forget_credentials)
+    return await _open(endpoint, path, call, handshake_s, connect_s, policy)
+
+
+async def _open(endpoint: Endpoint, path: str, call: Call, handshake_s: float, connect_s: float, policy: StallPolicy) -> Stream:
+    headers = await in_thread(endpoint.request_headers)
+    handshake = Handshake(path=path, host_header=endpoint.host_header, headers=headers, call=call, policy=policy)
+    sock = await in_thread(lambda: endpoint.open_socket(timeout_s=connect_s), late=socket.socket.close)
+    try:
+        sock.setblocking(False)
+        async with asyncio.timeout(handshake_s):
+            tunnel = await _shake(sock, handshake)
+        return Stream(Wire(sock, tunnel))
+    except BaseException as exc:
+        sock.close()
+        if isinstance(exc, TimeoutError):
+            raise handshake.timed_out(handshake_s) from exc
+        if isinstance(exc, ssl.SSLError):
+            raise await in_thread(lambda: endpoint.trust_error(exc)) from exc
+        if isinstance(exc, OSError):
+            raise Unreachable(
+                "the connection to the API server was lost",
+                code="connection-lost",
+                cause=str(clean(exc)) or None,
+                next_step="try again; look at the network and the balancer before the API server",
+            ) from exc
+        raise
+
+
+async def _shake(sock: socket.socket, handshake: Handshake) -> Tunnel:
+    request = memoryview(handshake.request)
+    while request:
+        request = request[await _attempt(sock, lambda data=request: sock.send(data), first_write=True) :]  # type: ignore[misc]
+    while True:
+        data = await _attempt(sock, lambda: sock.recv(_READ_BYTES), first_write=False)
+        if not data:
+            raise handshake.feed_eof()
+        tunnel = handshake.feed(data)
+        if tunnel is not None:
+            return tunnel
+
+
+async def _attempt(sock: socket.socket, action: Callable[[], T], *, first_write: bool) -> T:
+    """Run one socket call that may not wait, waiting by the loop for what TLS or the kernel asks for."""
+    while True:
+        for_write = first_write
+        try:
+            return action()
+        except (BlockingIOError, InterruptedError):
+            pass
+        except ssl.SSLWantReadError:
+            for_write = False
+        except ssl.SSLWantWriteError:
+            for_write = True
+        await _ready(sock, for_write=for_write)
+
+
+async def _ready(sock: socket.socket, *, for_write: bool) -> None:
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+    add, remove = (loop.add_writer, loop.remove_writer) if for_write else (loop.add_reader, loop.remove_reader)
+    add(sock.fileno(), _wake, waiter)
+    try:
+        await waiter
+    finally:
+        remove(sock.fileno())
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+async def in_thread(work: Callable[[], T], *, late: Callable[[T], object] | None = None) -> T:
+    """Run blocking `work` in a thread of its own (never the loop's pool, which a hung name look-up could fill).
+
+    When we are cancelled meanwhile, the thread ends by its own limits and its result goes to `late`.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            if error is None and late is not None:
+                late(result)  # type: ignore[arg-type]  # without an error the result is a T
+        elif error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result: T | None = None
+        error: BaseException | None = None
+        try:
+            result = work()
+        except BaseException as exc:
+            error = exc
+        try:
+            loop.call_soon_threadsafe(settle, result, error)
+        except RuntimeError:  # the loop is closed: nobody waits
+            if error is None and late is not None:
+                late(result)  # type: ignore[arg-type]
+
+    threading.Thread(target=run, name="broker-open", daemon=True).start()
+    return await future
+
+
+class Stream:
+    """One guest port as a byte stream: one reader and one writer at a time, each cancellable without loss.
+
+    Pings are answered and bytes buffered (`StallPolicy`) whether or not anybody reads. Close it with `aclose` or `abort`.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._wire = wire
+        self._fd = wire.fileno()
+        self._is_reading = self._is_writing = self._discards = self._is_shut = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._soon: asyncio.Handle | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self._closer: asyncio.Future[None] | None = None
+        self._pump_in()
+
+    @property
+    def ended(self) -> End | None:
+        """Why the stream ended; None while it is open. Payload may wait after the end."""
+        return self._wire.tunnel.ended
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes received that nobody has read."""
+        return self._wire.tunnel.pending_bytes
+
+    async def read(self, limit_bytes: int = _READ_BYTES) -> bytes:
+        """Return up to `limit_bytes` as soon as there are some; empty at the end, whose reason is `ended`."""
+        if self._reader is not None:
+            raise RuntimeError("another read waits")
+        tunnel = self._wire.tunnel
+        while not tunnel.has_payload and tunnel.ended is None:
+            self._reader = self._loop.create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        data = tunnel.take(limit_bytes)
+        self._update()
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Queue `data` and wait while more than `UNSENT_LIMIT_BYTES` are unsent; cancelling the wait takes nothing back.
+
+        Raises the end's error, or Unreachable with code `stream-ended`, once the stream has ended.
+        """
+        self._check_open()
+        self._wire.tunnel.send(data)
+        self._pump_out()
+        await self._settled(UNSENT_LIMIT_BYTES)
+
+    async def drain(self) -> None:
+        """Wait until the socket took all that was written; raises as `write` does."""
+        await self._settled(0)
+
+    async def _settled(self, limit_bytes: int) -> None:
+        if self._writer is not None:
+            raise RuntimeError("another write waits")
+        while self._wire.tunnel.unsent_bytes > limit_bytes and self.ended is None:
+            self._writer = self._loop.create_future()
+            try:
+                await self._writer
+            finally:
+                self._writer = None
+        if self._wire.tunnel.unsent_bytes > limit_bytes:
+            self._check_open()
+
+    def _check_open(self) -> None:
+        if self._is_shut or self.ended is not None:
+            raise (self.ended and self.ended.error()) or Unreachable("the stream has ended", code="stream-ended")
+
+    async def aclose(self, linger_s: float = 2.0) -> None:
+        """Send a Close frame, wait up to `linger_s` seconds for the peer's, then free the socket; cancelling frees it at once."""
+        if self._is_shut:
+            return
+        tunnel = self._wire.tunnel
+        try:
+            self._discards = True
+            tunnel.discard()
+            tunnel.close()
+            self._pump_out()
+            self._pump_in()
+            if tunnel.ended is None:
+                self._closer = self._loop.create_future()
+                async with asyncio.timeout(linger_s):
+                    await self._closer
+        except TimeoutError:
+            pass
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Free the socket now, without a word to the peer; payload that waits stays readable."""
+        if self._is_shut:
+            return
+        self._is_shut = True
+        if self._is_reading:
+            self._loop.remove_reader(self._fd)
+        if self._is_writing:
+            self._loop.remove_writer(self._fd)
+        for handle in (self._timer, self._soon):
+            if handle is not None:
+                handle.cancel()
+        tunnel = self._wire.tunnel
+        tunnel.close()
+        tunnel.lost("")
+        self._wire.close()
+        for waiter in (self._reader, self._writer, self._closer):
+            _wake(waiter)
+
+    def _pump_in(self) -> None:
+        self._soon = None
+        if self._is_shut:
+            return
+        self._wire.pump_in(self._loop.time())
+        if self._discards:
+            self._wire.tunnel.discard()
+        self._pump_out()
+
+    def _pump_out(self) -> None:
+        if self._is_shut:
+            return
+        tunnel = self._wire.tunnel
+        if tunnel.unsent_bytes:
+            self._wire.pump_out()
+        ended = tunnel.ended is not None
+        if tunnel.has_payload or ended:
+            _wake(self._reader)
+        if ended or tunnel.unsent_bytes <= UNSENT_LIMIT_BYTES:
+            _wake(self._writer)
+        if ended:
+            _wake(self._closer)
+        self._update()
+
+    def _update(self) -> None:
+        """Ask the loop for what the wire waits for, and for nothing else."""
+        if self._is_shut:
+            return
+        wire, now = self._wire, self._loop.time()
+        is_open = wire.tunnel.ended is None
+        wants_read = is_open and wire.wants_read(now)
+        wants_write = is_open and wire.wants_write
+        if wants_read != self._is_reading:
+            self._is_reading = wants_read
+            if wants_read:
+                self._loop.add_reader(self._fd, self._pump_in)
+            else:
+                self._loop.remove_reader(self._fd)
+        if wants_write != self._is_writing:
+            self._is_writing = wants_write
+            if wants_write:
+                self._loop.add_writer(self._fd, self._write_ready)
+            else:
+                self._loop.remove_writer(self._fd)
+        if wants_read and self._soon is None and wire.has_more(now):
+            self._soon = self._loop.call_soon(self._pump_in)
+        self._set_timer(wire.tunnel.next_due() if is_open else None)
+
+    def _write_ready(self) -> None:
+        # A TLS read that waited for the socket to take bytes goes on here, with the allowance it had.
+        if self._wire.has_unfinished_read:
+            self._pump_in()
+        else:
+            self._pump_out()
+
+    def _set_timer(self, due: float | None) -> None:
+        if self._timer is not None and (due is None or self._timer.when() != due):
+            self._timer.cancel()
+            self._timer = None
+        if due is not None and self._timer is None:
+            self._timer = self._loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._pump_in()
