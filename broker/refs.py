@@ -119,9 +119,7 @@ def parse_namespace(text: str) -> str:
     """Read a namespace: one DNS label of at most 63 characters, case folded; UsageError otherwise."""
     folded = text.lower()
     if not _is_label(folded):
-        raise UsageError(
-            f"{escaped(text)} is not a namespace", next_step="use 1 to 63 lower-case letters, digits or '-'"
-        )
+        raise UsageError(f"{escaped(text)} is not a namespace", next_step="use 1 to 63 lower-case letters, digits or '-'")
     return folded
 
 

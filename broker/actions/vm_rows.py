@@ -6,7 +6,7 @@ Values hold the cluster's text as it came; whoever shows it cleans it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, Literal
@@ -337,8 +337,15 @@ def _joined(vm: VmRow, instance: Instance) -> VmRow:
         is_agent_connected=instance.is_agent_connected,
         uid=vm.uid,
         vmi_uid=instance.uid,
-        login=instance.login or vm.login,
+        login=_merged(vm.login, instance.login),
     )
+
+
+def _merged(of_vm: GuestLogin | None, of_instance: GuestLogin | None) -> GuestLogin | None:
+    # What runs may know the user (its guest agent does) where the VM's own object is silent.
+    if of_vm is None or of_instance is None or of_vm.user is not None:
+        return of_vm or of_instance
+    return replace(of_vm, user=of_instance.user, user_origin=of_instance.user_origin, is_guess=of_instance.is_guess)
 
 
 def _alone(instance: Instance) -> VmRow:

@@ -47,9 +47,12 @@ def run(invocation: Invocation) -> int:
             (operand.path or "") if operand.login is None else remote_operand(_of(reached, operand.login).guest, operand.path)
             for operand in operands
         ]
-        return become(copy_argv(name, first.origin, first.guest, first.files, options=options, operands=words), package="openssh-client")
+        return become(
+            copy_argv(name, first.origin, first.guest, first.files, options=options, operands=words), package="openssh-client"
+        )
     words = [
-        (operand.path or "") if operand.login is None else _uri(_of(reached, operand.login), operand.path) for operand in operands
+        (operand.path or "") if operand.login is None else _uri(_of(reached, operand.login), operand.path)
+        for operand in operands
     ]
     return become([name, *options, *shared_options(first.origin, first.files), "--", *words], package="openssh-client")
 
@@ -64,7 +67,16 @@ def read_operand(word: str, *, is_sftp: bool) -> Operand:
     if is_sftp:
         return Operand(login=parse_login(before), path=path if colon else None)
     type_word = before.rpartition("@")[2].partition("/")[0].lower()
-    types = ("vm", "vms", "vmi", "vmis", "virtualmachine", "virtualmachines", "virtualmachineinstance", "virtualmachineinstances")
+    types = (
+        "vm",
+        "vms",
+        "vmi",
+        "vmis",
+        "virtualmachine",
+        "virtualmachines",
+        "virtualmachineinstance",
+        "virtualmachineinstances",
+    )
     if not colon or not before or ("/" in before and type_word not in types):
         return Operand(login=None, path=word if not word.startswith("-") else f"./{word}")
     return Operand(login=parse_login(before), path=path)
@@ -103,4 +115,3 @@ def _uri(reached: Reached, path: str | None) -> str:
     guest = reached.guest
     user = f"{guest.user}@" if guest.user else ""
     return f"scp://{user}{guest.host}:{guest.port}/{quote(path or '', safe='/~*?[]')}"
-

@@ -83,7 +83,8 @@ def _show(results: list[Result], invocation: Invocation) -> None:
                 "apiVersion": output.API_VERSION,
                 "kind": "DemoResult",
                 "items": [
-                    {"name": r.step.name, "outcome": r.outcome, "detail": r.detail, "seconds": round(r.took_s, 3)} for r in results
+                    {"name": r.step.name, "outcome": r.outcome, "detail": r.detail, "seconds": round(r.took_s, 3)}
+                    for r in results
                 ],
             }
         )

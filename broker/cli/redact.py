@@ -7,6 +7,11 @@ from typing import Final
 
 HIDDEN: Final = "[redacted]"
 
+_NAMED: Final = (
+    r"((?:\b|[_-])(?:token|password|passwd|secret|cookie|client-?key-?data|client-?certificate-?data|client_key_data)"
+    r"['\"]?\s*[:=]\s*)"
+)
+
 _RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"-----BEGIN [A-Z0-9 ]{1,64}-----.*?(?:-----END [A-Z0-9 ]{1,64}-----|\Z)", re.DOTALL), HIDDEN),
     (re.compile(r"LS0tLS1[A-Za-z0-9+/=_\\-]{8,}"), HIDDEN),
@@ -22,14 +27,9 @@ _RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
         r"\1" + HIDDEN,
     ),
     (re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE), r"\1 " + HIDDEN),
-    (
-        re.compile(
-            r"((?:\b|[_-])(?:token|password|passwd|secret|client[-_]?key[-_]?data|client[-_]?certificate[-_]?data|cookie"
-            r"|clientKeyData|clientCertificateData)['\"]?\s*[:=]\s*b?(['\"]?))(?:(?!\2)[^\n]|(?!\2).)+?(?=\2[\s,;)}\]]|\2\Z|[\s,;)}\]]|\Z)",
-            re.IGNORECASE,
-        ),
-        r"\1" + HIDDEN,
-    ),
+    (re.compile(_NAMED + r"b?'(?:[^'\\\n]|\\.)*'?", re.IGNORECASE), r"\1" + HIDDEN),
+    (re.compile(_NAMED + r'b?"(?:[^"\\\n]|\\.)*"?', re.IGNORECASE), r"\1" + HIDDEN),
+    (re.compile(_NAMED + r"[^\s'\",;&)}\]\[]+", re.IGNORECASE), r"\1" + HIDDEN),
     (re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/@'\"]+@", re.IGNORECASE), r"\1" + HIDDEN + "@"),
 )
 

@@ -30,7 +30,10 @@ def reference() -> str:
     lines += ["| key | built in | environment | what |", "|---|---|---|---|"]
     for key in KEYS:
         lines.append(f"| `{key.name}` | {show_value(key, key.default)} | `{key.environment}` | {_cell(key.help)} |")
-    lines += ["", '`[ssh.vms."NAME.NAMESPACE"]` sets `user` and `port` for the VMs that its globs match; the first match holds.']
+    lines += [
+        "",
+        '`[ssh.vms."NAME.NAMESPACE"]` sets `user` and `port` for the VMs that its globs match; the first match holds.',
+    ]
     lines += ['`[contexts."NAME"]` takes `alias`, the label of `NAME.NAMESPACE.vm.LABEL`, and every section above.', ""]
     return "\n".join(lines)
 

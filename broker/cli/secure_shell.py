@@ -34,5 +34,6 @@ def into(invocation: Invocation, word: str, *, options: Sequence[str], remote: S
     )
     program = reached.settings.ssh.program
     return become(
-        ssh_argv(program, reached.origin, reached.guest, reached.files, options=options, command=remote), package="openssh-client"
+        ssh_argv(program, reached.origin, reached.guest, reached.files, options=options, command=remote),
+        package="openssh-client",
     )

@@ -66,8 +66,9 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that `word` was probably meant to be; None when none is near."""
     import difflib  # only when something is wrong
 
-    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
+    folded = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(word.lower()[:128], list(folded), n=1, cutoff=0.6)
+    return folded[found[0]] if found else None
 
 
 def unknown_key(name: str, place: str, known: Iterable[str] | None = None) -> Problem:

@@ -87,7 +87,7 @@ class ColdStream:
             poll.register(wire.fileno(), mask)
         wait_ms = None if not ends else max(0, int((min(ends) - now) * 1000) + 1)
         found = poll.poll(0 if wire.has_more(now) else wait_ms)
-        if found and found[0][1] & ~select.POLLOUT or wire.has_more(now):
+        if (found and found[0][1] & ~select.POLLOUT) or wire.has_unfinished_read or ends or wire.has_more(now):
             wire.pump_in(time.monotonic())
         wire.pump_out()
 

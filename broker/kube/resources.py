@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
 from broker.model.pages import Page, decode_vm, decode_vm_page, decode_vmi, decode_vmi_page
@@ -50,8 +50,3 @@ def list_query(*, limit: int, continue_token: str = "", selector: str | None = N
     pairs += [("continue", continue_token)] if continue_token else []
     pairs += [("labelSelector", selector)] if selector else []
     return urlencode(pairs)
-
-
-def kind_plural(kind: Literal["vm", "vmi"]) -> str:
-    """Return the plural of a target's kind as API paths spell it."""
-    return "virtualmachines" if kind == "vm" else "virtualmachineinstances"

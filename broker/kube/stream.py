@@ -1,7 +1,7 @@
 """A websocket subresource as an asyncio byte stream, for processes that hold many.
 
 The socket is opened by the endpoint in a thread of its own and then driven by the loop's readers and writers, not by an asyncio
-transport: so reading is counted to the byte (`StallPolicy`), TLS faults have one translation, and the steps are those of `cold`.
+transport: so reading is counted to the byte (`StallPolicy`), TLS faults have one translation, and `cold` shares the steps.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ async def open_stream(
 ) -> Stream:
     """Open the stream behind a websocket subresource; `path` starts with `/apis`, the endpoint's prefix is put before it.
 
-    `connect_s` limits connection and TLS, `handshake_s` the answer to the upgrade (seconds). Raises the BrokerError of a refused
-    upgrade, TimedOut with code `port-filtered`, Unreachable, TrustError, CredentialError; a stale login is renewed once.
+    `connect_s` limits connection and TLS, `handshake_s` the answer to the upgrade (seconds). Raises the BrokerError of a
+    refused upgrade, TimedOut with code `port-filtered`, Unreachable, TrustError, CredentialError; a stale login is renewed once.
     """
     path = endpoint.prefix + path
     call = call_of(path)
@@ -64,7 +64,8 @@ async def _open(endpoint: Endpoint, path: str, call: Call, handshake_s: float, c
         if isinstance(exc, TimeoutError):
             raise handshake.timed_out(handshake_s) from exc
         if isinstance(exc, ssl.SSLError):
-            raise await in_thread(lambda: endpoint.trust_error(exc)) from exc
+            failure = exc
+            raise await in_thread(lambda: endpoint.trust_error(failure)) from exc
         if isinstance(exc, OSError):
             raise Unreachable(
                 "the connection to the API server was lost",
@@ -227,7 +228,7 @@ class Stream:
             raise (self.ended and self.ended.error()) or Unreachable("the stream has ended", code="stream-ended")
 
     async def aclose(self, linger_s: float = 2.0) -> None:
-        """Send a Close frame, wait up to `linger_s` seconds for the peer's, then free the socket; cancelling frees it at once."""
+        """Send a Close frame, wait up to `linger_s` seconds for the peer's, free the socket; cancelling frees it at once."""
         if self._is_shut:
             return
         tunnel = self._wire.tunnel

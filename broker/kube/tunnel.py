@@ -1,7 +1,7 @@
 """A byte stream over one websocket, without any input or output of its own.
 
 The core of `broker.kube.stream` (asyncio) and `broker.kube.cold` (blocking): both feed it what a socket gave, send what it
-has to send, and ask it how much may be read next. Frames are parsed by `websockets.client.ClientProtocol` (RFC 6455), opened already.
+has to send, and ask it how much may be read next. Frames are parsed by `websockets.client.ClientProtocol` (RFC 6455).
 """
 
 from __future__ import annotations

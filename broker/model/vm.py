@@ -9,6 +9,7 @@ from broker.model.meta import Condition, Meta, Struct
 class Template(Struct, frozen=True):
     """`spec.template`: what the next VMI is made from."""
 
+    metadata: Meta | None = None
     spec: MachineSpec | None = None
 
 
@@ -42,6 +43,13 @@ class VirtualMachine(Struct, frozen=True):
         if self.spec is None or self.spec.template is None:
             return NO_MACHINE
         return self.spec.template.spec or NO_MACHINE
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """The VM's own annotations over those that its template gives to the VMI."""
+        template = self.spec.template if self.spec else None
+        of_template = template.metadata.annotations if template and template.metadata else None
+        return {**(of_template or {}), **(self.metadata.annotations or {})}
 
     @property
     def printable_status(self) -> str:

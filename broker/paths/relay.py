@@ -227,5 +227,9 @@ async def _up(stream: Stream, reader: asyncio.StreamReader, counts: _Counts, gra
     except OSError:
         return
     quiet_since = loop.time()
-    while (left_s := max(quiet_since, counts.heard_at) + grace_s - loop.time()) > 0 or stream.pending_bytes:
-        await asyncio.sleep(max(left_s, 0.05))
+    while True:
+        heard_at = loop.time() if stream.pending_bytes else max(quiet_since, counts.heard_at)
+        left_s = heard_at + grace_s - loop.time()
+        if left_s <= 0:
+            return
+        await asyncio.sleep(left_s)

@@ -12,7 +12,18 @@ import pytest
 
 from tests.house.tree import ROOT
 
-HEAVY = {"kubernetes_asyncio", "aiohttp", "asyncssh", "cryptography", "textual", "rich", "msgspec", "websockets", "yaml", "hypothesis"}
+HEAVY = {
+    "kubernetes_asyncio",
+    "aiohttp",
+    "asyncssh",
+    "cryptography",
+    "textual",
+    "rich",
+    "msgspec",
+    "websockets",
+    "yaml",
+    "hypothesis",
+}
 NETWORK = {"asyncio", "ssl", "http.client", "urllib.request"}
 
 PROBE = """
@@ -66,4 +77,7 @@ def test_cold_paths_load_no_loop_and_no_generated_client(tmp_path: Path, words: 
     )
     loaded = loaded_by(tmp_path, "--kubeconfig", str(config), *words)
     assert "broker.kube.cold" in loaded
-    assert loaded & {"asyncio", "kubernetes_asyncio", "aiohttp", "asyncssh", "cryptography", "textual", "rich", "python_socks"} == set()
+    assert (
+        loaded & {"asyncio", "kubernetes_asyncio", "aiohttp", "asyncssh", "cryptography", "textual", "rich", "python_socks"}
+        == set()
+    )

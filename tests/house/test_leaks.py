@@ -7,7 +7,9 @@ import subprocess
 
 from tests.house.tree import ROOT
 
-MACHINE = re.compile(r"(?<![\w.])/(?:work|root)/(?!\.?$)[\w.]+|files\.pythonhosted|//[\w.-]*(?:pypi|npmjs|artifactory|nexus)[\w.-]*/")
+MACHINE = re.compile(
+    r"(?<![\w.])/(?:work|root)/(?!\.?$)[\w.]+|files\.pythonhosted|//[\w.-]*(?:pypi|npmjs|artifactory|nexus)[\w.-]*/"
+)
 
 
 def test_no_path_of_a_machine_and_no_registry_is_tracked() -> None:

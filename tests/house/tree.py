@@ -14,7 +14,7 @@ def sources() -> list[Path]:
     return sorted(path for top in ("broker", "tui") for path in (ROOT / top).rglob("*.py"))
 
 
-def test_files() -> list[Path]:
+def mirrors() -> list[Path]:
     """Every test module that mirrors a source."""
     return sorted((ROOT / "tests" / "broker").rglob("test_*.py"))
 

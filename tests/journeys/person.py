@@ -61,7 +61,13 @@ class Person:
     def run(self, argv: list[str], **extra: str) -> subprocess.CompletedProcess[bytes]:
         """Run a program to its end."""
         return subprocess.run(
-            argv, capture_output=True, stdin=subprocess.DEVNULL, timeout=LIMIT_S, env={**self.environ, **extra}, cwd=self.home, check=False
+            argv,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=LIMIT_S,
+            env={**self.environ, **extra},
+            cwd=self.home,
+            check=False,
         )
 
     def vmbroker(self, *words: str, **extra: str) -> subprocess.CompletedProcess[bytes]:

@@ -30,7 +30,13 @@ def test_a_remote_forward_reaches_this_machine(person: Person) -> None:
         thread = threading.Thread(target=greet)
         thread.start()
         script = f"exec 3<>/dev/tcp/127.0.0.1/{far}; head -n1 <&3"
-        done = person.ssh("-o", "ExitOnForwardFailure=yes", "-R", f"127.0.0.1:{far}:127.0.0.1:{server.getsockname()[1]}", f"bash -c '{script}'")
+        done = person.ssh(
+            "-o",
+            "ExitOnForwardFailure=yes",
+            "-R",
+            f"127.0.0.1:{far}:127.0.0.1:{server.getsockname()[1]}",
+            f"bash -c '{script}'",
+        )
         thread.join(LIMIT_S)
     assert done.stdout == b"greetings\n", done.stderr
 

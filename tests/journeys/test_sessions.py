@@ -25,7 +25,9 @@ def test_the_exit_status_is_the_guests_own(person: Person) -> None:
 def test_a_terminal_is_a_terminal(person: Person) -> None:
     primary, replica = pty.openpty()
     argv = person.vmbroker_argv("ssh", WEB, "--", *person.options, "-tt")
-    process = subprocess.Popen(argv, stdin=replica, stdout=replica, stderr=subprocess.DEVNULL, env=person.environ, start_new_session=True)
+    process = subprocess.Popen(
+        argv, stdin=replica, stdout=replica, stderr=subprocess.DEVNULL, env=person.environ, start_new_session=True
+    )
     os.close(replica)
     os.write(primary, b"tty; stty -echo; echo mark-$((40+2)); exit 3\n")
     seen = b""

@@ -13,7 +13,19 @@ from broker.paths.openssh import ClientFiles, Guest, Origin, copy_argv, proxy_co
 from tests.conftest import need
 
 GUEST = Guest(host="web.shop.vm.lab-0011", kind="vm", name="web", namespace="shop", port=2222, user="ops")
-NASTY = ["plain", "with space", "quote'quote", 'double"double', "dollar$HOME", "back\\slash", "100%h", "semi;id", "(paren)", "é", "`id`"]
+NASTY = [
+    "plain",
+    "with space",
+    "quote'quote",
+    'double"double',
+    "dollar$HOME",
+    "back\\slash",
+    "100%h",
+    "semi;id",
+    "(paren)",
+    "é",
+    "`id`",
+]
 
 
 def origin(**kwargs: object) -> Origin:

@@ -1,0 +1,244 @@
+"""From a target to bytes of a guest's port, in a process that lives for one connection: read, judge, dial. Blocking.
+
+Loads neither asyncio nor an HTTP library of its own; `broker.kube.cold` keeps one connection for reading and the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from broker.actions.guest_user import GuestLogin, guest_login
+from broker.clean import clean
+from broker.errors import BrokerError, NotFound, NotPermitted
+from broker.kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES, Resource
+from broker.model.machine import NO_MACHINE
+from broker.model.vm import VirtualMachine
+from broker.model.vmi import VirtualMachineInstance
+from broker.paths.preflight import preflight
+from broker.refs import Kind, Target, dotted_reading, parse_user
+
+if TYPE_CHECKING:
+    from broker.config.settings import Settings, StreamSettings
+    from broker.kube.cold import ColdClient, ColdStream
+
+T = TypeVar("T")
+
+
+class Reader(Protocol):
+    """What reads one path of the API and returns its body; raises classes of `broker.errors`."""
+
+    def get(self, path: str) -> bytes:
+        """Return the body of one GET; the path begins with `/api`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the cluster says of a target; None for an object that is not there or not for us to read.
+
+    `may_lack` names the kinds that could not be read for want of rights: of them nothing is known.
+    """
+
+    target: Target
+    namespace: str
+    name: str
+    vm: VirtualMachine | None
+    vmi: VirtualMachineInstance | None
+    may_lack: tuple[Kind, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        """The route that is tried first: vm, unless the target says vmi or only a VMI is there."""
+        if self.target.kind is not None:
+            return self.target.kind
+        return "vmi" if self.vm is None and self.vmi is not None else "vm"
+
+
+def read_guest(client: Reader, target: Target, *, default_namespace: str) -> Reading:
+    """Read VM and VMI of a target; want of rights to read is no failure (the right to forward may be there alone).
+
+    Raises NotFound (with the right form where a dotted name meant NAME.NAMESPACE), Unreachable and others of the network.
+    """
+    namespace = target.namespace or default_namespace
+    lacks: list[Kind] = []
+    vm = _read(client, VIRTUAL_MACHINES, "vm", namespace, target.name, lacks) if target.kind != "vmi" else None
+    vmi = _read(client, VIRTUAL_MACHINE_INSTANCES, "vmi", namespace, target.name, lacks)
+    return reading_of(target, namespace, vm, vmi, lacks, meant=lambda: _meant(client, target), verb="ssh")
+
+
+def reading_of(
+    target: Target,
+    namespace: str,
+    vm: VirtualMachine | None,
+    vmi: VirtualMachineInstance | None,
+    lacks: Sequence[Kind],
+    *,
+    meant: Callable[[], Target | None],
+    verb: str,
+) -> Reading:
+    """Judge what was read: a Reading, or NotFound where nothing that the target names is there.
+
+    `lacks` names what may not be read; `meant` is asked only then: the target that a dotted name may stand for, if it is there;
+    `verb` is the command for the next step.
+    """
+    asked: set[Kind] = {target.kind} if target.kind else {"vm", "vmi"}
+    is_found = (vm is not None and "vm" in asked) or (vmi is not None and "vmi" in asked)
+    if not is_found and not asked & set(lacks):
+        raise _not_there(target, namespace, vmi, meant(), verb)
+    warnings: tuple[str, ...] = ()
+    if lacks:
+        kinds = " and ".join("VMs" if kind == "vm" else "VMIs" for kind in lacks)
+        warnings = (f"you may not read {kinds} in namespace {clean(namespace, 63)}: what they tell is not known",)
+    return Reading(
+        target=target, namespace=namespace, name=target.name, vm=vm, vmi=vmi, may_lack=tuple(lacks), warnings=warnings
+    )
+
+
+def login_for(
+    vm: VirtualMachine | None,
+    vmi: VirtualMachineInstance | None,
+    *,
+    name: str,
+    namespace: str,
+    settings: Settings,
+    user: str | None = None,
+    port: int | None = None,
+) -> GuestLogin:
+    """Choose guest user and port from flags, annotations, settings and what the objects tell (`broker.actions.guest_user`)."""
+    of_vmi = (vmi.metadata.annotations if vmi is not None else None) or {}
+    annotations = {**of_vmi, **(vm.annotations if vm is not None else {})}
+    machine = vm.machine if vm is not None else vmi.machine if vmi is not None else NO_MACHINE
+    system = vmi.guest_os if vmi is not None else None
+    return guest_login(
+        flag_user=parse_user(user) if user else None,
+        flag_port=port,
+        annotations=annotations,
+        rule=settings.guest_rule(name, namespace),
+        machine=machine,
+        guest_os_id=system.id if system else None,
+    )
+
+
+def login_of(reading: Reading, settings: Settings, *, user: str | None = None, port: int | None = None) -> GuestLogin:
+    """Choose guest user and port for what `read_guest` found."""
+    return login_for(
+        reading.vm,
+        reading.vmi,
+        name=reading.name,
+        namespace=reading.namespace,
+        settings=settings,
+        user=user,
+        port=port,
+    )
+
+
+def open_guest(client: ColdClient, reading: Reading, port: int, *, stream: StreamSettings) -> ColdStream:
+    """Open a guest's TCP port through the API server on the connection that read it.
+
+    Raises GuestUnready without dialling where the objects tell that it cannot work, and what the dial itself raises.
+    """
+    known = preflight(reading.vm, reading.vmi, port)
+    if known is not None and not _is_hearsay(known, reading):
+        raise known
+    from broker.kube.tunnel import StallPolicy
+    from broker.paths.dial import dial_cold
+
+    policy = StallPolicy(
+        free_bytes=stream.free_bytes,
+        trickle_bytes=stream.trickle_bytes,
+        trickle_every_s=stream.trickle_every_s,
+        limit_bytes=stream.limit_bytes,
+    )
+
+    def dial(kind: Kind) -> ColdStream:
+        return dial_cold(
+            client,
+            kind=kind,
+            namespace=reading.namespace,
+            name=reading.name,
+            port=port,
+            handshake_s=stream.handshake_s,
+            policy=policy,
+        )
+
+    return by_routes(reading, dial)
+
+
+def by_routes(reading: Reading, dial: Callable[[Kind], T]) -> T:
+    """Dial by the vm route, else by the vmi route where that is the same guest; the first route's error is the one told.
+
+    Rights may stand on one of the two subresources only (kubevirt.md H), and a bare name may be a VMI that we may not read.
+    """
+    try:
+        return dial(reading.kind)
+    except (NotPermitted, NotFound) as exc:
+        if reading.kind == "vmi" or not _is_same_guest(reading, exc):
+            raise
+        try:
+            return dial("vmi")
+        except (NotPermitted, NotFound):
+            raise exc from None
+
+
+def _is_same_guest(reading: Reading, error: BrokerError) -> bool:
+    if isinstance(error, NotFound):
+        return reading.target.kind is None
+    # Forbidden by the vm route: the vmi route ends at the same guest unless the VMI is known to be another's.
+    return reading.vm is None or reading.vmi is None or reading.vmi.owner_uid == reading.vm.metadata.uid
+
+
+def _is_hearsay(error: BrokerError, reading: Reading) -> bool:
+    """Say whether the judgement rests on a VMI that we may not read: then virt-api knows better."""
+    return reading.vmi is None and "vmi" in reading.may_lack and error.code == "vm-starting"
+
+
+def _read(client: Reader, resource: Resource[T], kind: Kind, namespace: str, name: str, lacks: list[Kind]) -> T | None:
+    try:
+        return resource.decode(client.get(resource.path(namespace, name)))
+    except NotFound:
+        return None
+    except NotPermitted:
+        lacks.append(kind)
+        return None
+
+
+def _not_there(target: Target, namespace: str, vmi: VirtualMachineInstance | None, meant: Target | None, verb: str) -> NotFound:
+    place = f"{clean(target.name)} in namespace {clean(namespace, 63)}"
+    if target.kind == "vm" and vmi is not None:
+        return NotFound(
+            f"no VM {place}",
+            code="vm-not-found",
+            cause="there is an instance of that name, but no VM",
+            next_step=f"name the instance: vmbroker {verb} vmi/{target.name}/{namespace}",
+        )
+    if meant is not None:
+        word = meant.name if target.kind is None else f"{target.kind}/{meant.name}"
+        return NotFound(
+            f"no VM {place}",
+            code="vm-not-found",
+            cause=f"dots belong to the name; there is {meant.name} in namespace {meant.namespace}",
+            next_step=f"write it so: vmbroker {verb} {word} -n {meant.namespace}",
+        )
+    what = {"vm": "no VM", "vmi": "no VMI", None: "neither a VM nor a VMI"}[target.kind]
+    return NotFound(
+        f"{what} {place}" if target.kind else f"{what} is called {place}",
+        code="vmi-not-found" if target.kind == "vmi" else "vm-not-found",
+        next_step=f"see what is there: vmbroker vms -n {namespace}, or vmbroker vms -A",
+    )
+
+
+def _meant(client: Reader, target: Target) -> Target | None:
+    """Return what virtctl before 1.7 took a dotted name for, where that is there and may be read."""
+    meant = dotted_reading(target) if target.namespace is None else None
+    if meant is None or meant.namespace is None:
+        return None
+    for resource in (VIRTUAL_MACHINES, VIRTUAL_MACHINE_INSTANCES):
+        try:
+            client.get(resource.path(meant.namespace, meant.name))
+        except BrokerError:
+            continue
+        return meant
+    return None

@@ -1,0 +1,47 @@
+"""Runs the reading actions for the commands that print what they find."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broker.cli import exits
+from broker.cli.guest import opened
+from broker.cli.invocation import Invocation
+from broker.tasks import run
+
+if TYPE_CHECKING:
+    from broker.actions.vm_details import VmDetails
+    from broker.actions.vm_rows import VmList
+    from broker.refs import Target
+
+
+def listed(invocation: Invocation, *, all_namespaces: bool, selector: str | None, wide: bool) -> tuple[VmList, str]:
+    """List VMs, of the namespace of flags and context or of all; also the context's namespace. Raises as `find_vms` does."""
+    from broker.actions.context import open_broker
+    from broker.actions.find_vms import find_vms
+
+    endpoint = invocation.endpoint()
+    settings = invocation.settings(endpoint.context)
+    namespace = None if all_namespaces else endpoint.namespace
+
+    async def find() -> VmList:
+        async with open_broker(endpoint, settings) as broker:
+            return await find_vms(broker, namespace=namespace, selector=selector, with_logins=wide)
+
+    with exits.progress("listing VMs" + (f" of namespace {namespace}" if namespace else " of all namespaces")):
+        return run(find()), endpoint.namespace
+
+
+def shown(invocation: Invocation, target: Target, *, user: str | None, port: int | None) -> VmDetails:
+    """Read one VM with its instance; raises as `show_vm` does."""
+    from broker.actions.context import open_broker
+    from broker.actions.show_vm import show_vm
+
+    endpoint, settings = opened(invocation, target, stdin_is_ours=True)
+
+    async def show() -> VmDetails:
+        async with open_broker(endpoint, settings) as broker:
+            return await show_vm(broker, target, flag_user=user, flag_port=port)
+
+    with exits.progress(f"reading {target}"):
+        return run(show())
