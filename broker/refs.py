@@ -210,7 +210,7 @@ def _name(text: str) -> str:
     if not is_name(text):
         raise UsageError(
             f"{escaped(text)} is not a VM's name",
-            next_step="use lower-case letters, digits, '-' and '.', at most 253, each part beginning and ending in a letter or digit",
+            next_step="use lower-case letters, digits, '-' and '.', at most 253; parts begin and end in a letter or digit",
         )
     return text
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from broker.clean import escaped
-from broker.cli.commands import BY_NAME, COMMANDS, GLOBALS, SHOWN, Command, Flag
+from broker.cli.commands import BY_NAME, GLOBALS, SHOWN, Command, Flag
 from broker.errors import UsageError
 
 WORD_LIMIT = 128 * 1024
@@ -73,7 +73,7 @@ def wants_json(argv: Sequence[str]) -> bool:
     """Say whether errors are to be JSON, even where the command line itself is wrong."""
     words = list(argv[: list(argv).index("--")] if "--" in argv else argv)
     names = ("--output",) if command_word(argv) in ("scp", "sftp") else ("-o", "--output")
-    for here, following in zip(words, [*words[1:], ""], strict=True):
+    for here, following in zip(words, [*words, ""][1:], strict=True):
         if here in names and following == "json":
             return True
         if here in ("-ojson", "-o=json", "--output=json"):
@@ -200,12 +200,13 @@ def _command(word: str) -> Command:
 
 
 def _unknown_flag(name: str, command: Command | None, flags: Sequence[Flag]) -> UsageError:
-    known = [each for flag in flags for each in flag.names if each.startswith("--")]
+    known = [each for flag in flags if not flag.hidden for each in flag.names if each.startswith("--")]
     near = _nearest(name, known) if name.startswith("--") else None
-    step = f"did you mean {near}?" if near else _see(command)
-    elsewhere = next((c for c in COMMANDS if any(name in flag.names for flag in c.flags) and not c.hidden), None)
-    if near is None and command is None and elsewhere is not None:
+    elsewhere = next((c for c in SHOWN if any(name in flag.names for flag in c.flags)), None)
+    if command is None and elsewhere is not None:
         step = f"{name} is a flag of `vmbroker {elsewhere.name}`: put it after that word"
+    else:
+        step = f"did you mean {near}?" if near else _see(command)
     if command is not None and command.reading == "ssh":
         step = f"{step}; options for ssh itself go after the target and `--`"
     return UsageError(f"unknown flag {escaped(name)}", code="unknown-flag", next_step=step)
@@ -217,9 +218,9 @@ def _check(parsed: Parsed) -> None:
         if parsed.values:
             raise UsageError("no command stands there", next_step="`vmbroker --help` lists the commands")
         return
+    _check_output(parsed, command)
     if command.reading != "raw":
         _check_operands(parsed, command)
-    _check_output(parsed, command)
     if parsed.has("all_namespaces") and (command.name != "vms" or parsed.text("namespace")):
         why = "-A is for lists only" if command.name != "vms" else "-A and -n exclude each other"
         raise UsageError(why, next_step=_see(command))
@@ -229,21 +230,27 @@ def _check_operands(parsed: Parsed, command: Command) -> None:
     count = len(parsed.operands)
     if count < command.least:
         missing = command.operands[min(count, len(command.operands) - 1)][0]
-        raise UsageError(f"{missing} is missing", next_step=f"usage: vmbroker {command.usage}")
+        raise UsageError(f"{missing} is missing", next_step=f"usage: vmbroker {_usage(command)}")
     if command.most is not None and count > command.most:
         bad = escaped(parsed.operands[command.most])
-        raise UsageError(f"{bad} is one argument too many", next_step=f"usage: vmbroker {command.usage}")
+        raise UsageError(f"{bad} is one argument too many", next_step=f"usage: vmbroker {_usage(command)}")
 
 
 def _check_output(parsed: Parsed, command: Command) -> None:
     if parsed.output not in command.formats and command.reading != "raw":
         near = _nearest(parsed.output, command.formats)
         one_of = ", ".join(command.formats)
+        if command.reading == "ssh" and near is None:
+            one_of += "; options for ssh itself go after the target and `--`"
         raise UsageError(
             f"`vmbroker {command.name}` has no output {escaped(parsed.output)}",
             code="unknown-output",
             next_step=f"did you mean {near}? ({one_of})" if near else f"use one of {one_of}",
         )
+
+
+def _usage(command: Command) -> str:
+    return command.usage.split(" | ")[0] if command.reading == "ssh" else command.usage
 
 
 def _nearest(word: str, known: Sequence[str]) -> str | None:

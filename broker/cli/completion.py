@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -13,7 +12,7 @@ from typing import Final
 from broker.cli import output, snapshot
 from broker.cli.candidates import asked_options, candidates
 from broker.cli.invocation import Invocation, own_words
-from broker.errors import BrokerError, UsageError
+from broker.errors import BrokerError, NotPermitted, UsageError
 
 _BASH: Final = """\
 # bash completion of vmbroker
@@ -148,9 +147,8 @@ def _refresh(invocation: Invocation) -> None:
     try:
         snapshot.write(path, _names(invocation))
     except BrokerError:
-        # Names of a cluster that does not answer stay as they are; the next try waits.
-        with contextlib.suppress(OSError):
-            os.utime(path, (time.time(), time.time()))
+        # Names of a cluster that does not answer stay as they are, and the next try waits as after a good one.
+        snapshot.write(path, snapshot.read(path).names)
     finally:
         snapshot.release(path)
 
@@ -160,6 +158,10 @@ def _names(invocation: Invocation) -> snapshot.Names:
     from broker.kube.endpoint import list_contexts
 
     contexts = list_contexts(kubeconfig=invocation.kubeconfig, environ=invocation.environ)
-    found, namespace = listed(invocation, all_namespaces=True, selector=None, wide=False)
-    vms = tuple((row.namespace, row.name, "vm" if row.object == "VirtualMachine" else "vmi") for row in found.rows)
-    return snapshot.Names(namespace=namespace, contexts=tuple(entry.name for entry in contexts.entries), vms=vms)
+    try:
+        listing = listed(invocation, all_namespaces=True, selector=None, wide=False)
+    except NotPermitted:
+        listing = listed(invocation, all_namespaces=False, selector=None, wide=False)
+    rows = listing.found.rows
+    vms = tuple((row.namespace, row.name, "vm" if row.object == "VirtualMachine" else "vmi") for row in rows)
+    return snapshot.Names(namespace=listing.namespace, contexts=tuple(entry.name for entry in contexts.entries), vms=vms)

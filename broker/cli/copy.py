@@ -54,7 +54,11 @@ def run(invocation: Invocation) -> int:
         (operand.path or "") if operand.login is None else _uri(_of(reached, operand.login), operand.path)
         for operand in operands
     ]
-    return become([name, *options, *shared_options(first.origin, first.files), "--", *words], package="openssh-client")
+    # Before OpenSSH 8.7 the first guest would have been told to dial the second, which it cannot.
+    through = () if "-R" in options else ("-3",)
+    return become(
+        [name, *through, *options, *shared_options(first.origin, first.files), "--", *words], package="openssh-client"
+    )
 
 
 def read_operand(word: str, *, is_sftp: bool) -> Operand:

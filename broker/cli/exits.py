@@ -23,6 +23,7 @@ BEFORE_SSH: Final = 255
 _QUIET_S: Final = 1.0
 _FRAME_S: Final = 0.12
 _FRAMES: Final = "|/-\\"
+_warned: Final[set[str]] = set()
 
 
 def report(error: BrokerError, *, as_json: bool, status: int | None = None) -> None:
@@ -45,9 +46,11 @@ def report(error: BrokerError, *, as_json: bool, status: int | None = None) -> N
 
 
 def warn(texts: Iterable[str]) -> None:
-    """Write each warning as one line."""
+    """Write each warning as one line, the same text once in a run."""
     for text in texts:
-        _write(f"warning: {text}\n")
+        if text not in _warned:
+            _warned.add(text)
+            _write(f"warning: {text}\n")
 
 
 def note(text: str) -> None:

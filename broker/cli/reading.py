@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from broker.cli import exits
@@ -12,11 +13,21 @@ from broker.tasks import run
 if TYPE_CHECKING:
     from broker.actions.vm_details import VmDetails
     from broker.actions.vm_rows import VmList
+    from broker.config.settings import Settings
     from broker.refs import Target
 
 
-def listed(invocation: Invocation, *, all_namespaces: bool, selector: str | None, wide: bool) -> tuple[VmList, str]:
-    """List VMs, of the namespace of flags and context or of all; also the context's namespace. Raises as `find_vms` does."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What a list found, with the context's namespace and the settings that held."""
+
+    found: VmList
+    namespace: str
+    settings: Settings
+
+
+def listed(invocation: Invocation, *, all_namespaces: bool, selector: str | None, wide: bool) -> Listing:
+    """List VMs, of the namespace of flags and context or of all, with guest logins where `wide`; raises as `find_vms` does."""
     from broker.actions.context import open_broker
     from broker.actions.find_vms import find_vms
 
@@ -29,7 +40,7 @@ def listed(invocation: Invocation, *, all_namespaces: bool, selector: str | None
             return await find_vms(broker, namespace=namespace, selector=selector, with_logins=wide)
 
     with exits.progress("listing VMs" + (f" of namespace {namespace}" if namespace else " of all namespaces")):
-        return run(find()), endpoint.namespace
+        return Listing(found=run(find()), namespace=endpoint.namespace, settings=settings)
 
 
 def shown(invocation: Invocation, target: Target, *, user: str | None, port: int | None) -> VmDetails:

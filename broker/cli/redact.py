@@ -20,7 +20,7 @@ _RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(r"(base64url\.bearer\.authorization\.k8s\.io\.)[A-Za-z0-9_=-]+"), r"\1" + HIDDEN),
     (
         re.compile(
-            r"((?:proxy-)?authorization['\"]?\s*[,:=]\s*b?['\"]?)"
+            r"((?:proxy-)?authorization['\"]?\s*[,:=]\s*(?:b(?=['\"]))?['\"]?)"
             r"(?:(?:bearer|basic|negotiate|digest)\s+)?[^\s'\",;)}\]]+",
             re.IGNORECASE,
         ),

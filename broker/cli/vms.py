@@ -29,8 +29,9 @@ def run(invocation: Invocation) -> int:
     from broker.actions.vm_rows import columns, list_to_json
 
     parsed = invocation.parsed
-    wide = parsed.output != "table"
-    found, _ = listed(invocation, all_namespaces=parsed.has("all_namespaces"), selector=parsed.text("selector"), wide=wide)
+    wide = parsed.output in ("wide", "json", "yaml")
+    listing = listed(invocation, all_namespaces=parsed.has("all_namespaces"), selector=parsed.text("selector"), wide=wide)
+    found = listing.found
     exits.warn(clean(warning) for warning in found.warnings)
     if parsed.output in ("json", "yaml"):
         (output.json if parsed.output == "json" else output.yaml)(list_to_json(found))
@@ -51,7 +52,7 @@ def run(invocation: Invocation) -> int:
         output.Column(title=c.title, shrinks=c.title in _SHRINKING, tint=tint if c.title == "STATUS" else None) for c in chosen
     ]
     rows = [[clean(column.cell(row, now_s)) for column in chosen] for row in found.rows]
-    output.table(heads, rows, color=invocation.settings(found.context).output.color)
+    output.table(heads, rows, color=listing.settings.output.color)
     return 0
 
 

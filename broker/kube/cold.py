@@ -16,7 +16,7 @@ from typing import Final, Self
 from broker.clean import clean
 from broker.errors import BrokerError, TimedOut, Unreachable
 from broker.kube.answer import Call, call_of
-from broker.kube.endpoint import Endpoint
+from broker.kube.endpoint import Endpoint, Headers
 from broker.kube.status import READ_BYTES, error_from_response
 from broker.kube.tunnel import End, StallPolicy, Tunnel
 from broker.kube.upgrade import USER_AGENT, Handshake, is_stale_login
@@ -61,9 +61,10 @@ class ColdStream:
     def close(self, linger_s: float = 2.0) -> None:
         """Send a Close frame and wait up to `linger_s` for the peer's, so that what was sent before arrives; then close."""
         tunnel = self.wire.tunnel
-        tunnel.close()
         tunnel.discard()
-        self.wire.pump_out()
+        if tunnel.ended is None:
+            tunnel.close()
+            self.wire.pump_out()
         deadline = time.monotonic() + linger_s
         try:
             while tunnel.ended is None:
@@ -124,14 +125,13 @@ class ColdClient:
         """
         path = self._endpoint.prefix + path
         call = call_of(path)
+        headers = self._endpoint.request_headers()
         try:
-            return self._get(path, call)
+            return self._get(path, call, headers)
         except BrokerError as exc:
             if not is_stale_login(exc):
                 raise
-        self._endpoint.forget_credentials()
-        self.close()
-        return self._get(path, call)
+        return self._get(path, call, self._fresh_headers(headers))
 
     def upgrade(self, path: str, *, handshake_s: float = 15.0, policy: StallPolicy | None = None) -> ColdStream:
         """Turn the connection into a byte stream by a websocket subresource; the client may go on with a new connection.
@@ -142,14 +142,19 @@ class ColdClient:
         path = self._endpoint.prefix + path
         call = call_of(path)
         policy = policy or StallPolicy()
+        headers = self._endpoint.request_headers()
         try:
-            return self._upgrade(path, call, handshake_s, policy)
+            return self._upgrade(path, call, headers, handshake_s, policy)
         except BrokerError as exc:
             if not is_stale_login(exc):
                 raise
-        self._endpoint.forget_credentials()
+        return self._upgrade(path, call, self._fresh_headers(headers), handshake_s, policy)
+
+    def _fresh_headers(self, refused: Headers) -> Headers:
+        """Credentials other than the refused ones, on a new connection (a client certificate belongs to its connection)."""
+        self._endpoint.forget_credentials(refused)
         self.close()
-        return self._upgrade(path, call, handshake_s, policy)
+        return self._endpoint.request_headers()
 
     def _take_socket(self) -> tuple[socket.socket, bool]:
         """The idle connection, or a new one; the flag says that it was used before (the server may have closed it)."""
@@ -158,8 +163,7 @@ class ColdClient:
             return sock, True
         return self._endpoint.open_socket(timeout_s=self._connect_s), False
 
-    def _get(self, path: str, call: Call) -> bytes:
-        headers = self._endpoint.request_headers()
+    def _get(self, path: str, call: Call, headers: Headers) -> bytes:
         while True:
             sock, was_used = self._take_socket()
             kept = False
@@ -179,9 +183,7 @@ class ColdClient:
             content_type = answer.getheader("Content-Type") or ""
             raise error_from_response(answer.status, content_type, body, call, retry_after=answer.getheader("Retry-After"))
 
-    def _exchange(
-        self, sock: socket.socket, path: str, headers: tuple[tuple[str, str], ...]
-    ) -> tuple[http.client.HTTPResponse, bytes, bool]:
+    def _exchange(self, sock: socket.socket, path: str, headers: Headers) -> tuple[http.client.HTTPResponse, bytes, bool]:
         """One request and its answer; the flag says that the socket was kept for the next one."""
         sock.settimeout(self._request_s)
         connection = http.client.HTTPConnection(self._endpoint.host, self._endpoint.port)
@@ -203,9 +205,8 @@ class ColdClient:
             self._idle = sock
         return answer, body, is_kept
 
-    def _upgrade(self, path: str, call: Call, handshake_s: float, policy: StallPolicy) -> ColdStream:
+    def _upgrade(self, path: str, call: Call, headers: Headers, handshake_s: float, policy: StallPolicy) -> ColdStream:
         endpoint = self._endpoint
-        headers = endpoint.request_headers()
         while True:
             sock, was_used = self._take_socket()
             handshake = Handshake(path=path, host_header=endpoint.host_header, headers=headers, call=call, policy=policy)

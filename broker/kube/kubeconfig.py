@@ -183,7 +183,9 @@ def resolve(config: Kubeconfig, context: str | None = None) -> Resolved:
         by_flag = bool(context) or config.current_source is None
         where = files if by_flag else clean(config.current_source)
         raise SettingsError(
-            f"context {clean(name)!r} is not in {files}" if by_flag else f"{where} sets current-context {clean(name)!r}, which is not there",
+            f"context {clean(name)!r} is not in {files}"
+            if by_flag
+            else f"{where} sets current-context {clean(name)!r}, which is not there",
             code="context-unknown",
             next_step=_nearest(name, config.contexts),
         )
@@ -208,9 +210,7 @@ def resolve(config: Kubeconfig, context: str | None = None) -> Resolved:
     return resolved
 
 
-def impersonated(
-    own: Impersonation, *, user: str | None, groups: Sequence[str] = (), uid: str | None = None
-) -> Impersonation:
+def impersonated(own: Impersonation, *, user: str | None, groups: Sequence[str] = (), uid: str | None = None) -> Impersonation:
     """Lay the flags --as, --as-group, --as-uid over the kubeconfig's own values: each flag replaces its field."""
     return replace(own, user=user or own.user, groups=tuple(groups) or own.groups, uid=uid or own.uid)
 
@@ -278,7 +278,9 @@ def _user(entry: Node) -> User:
             extra=tuple((key, tuple(v.text() for v in node.items())) for key, node in _fields(body, "as-user-extra").items()),
         ),
         exec_plugin=_exec(body["exec"]) if "exec" in body and not body["exec"].is_null() else None,
-        auth_provider=_provider(body["auth-provider"]) if "auth-provider" in body and not body["auth-provider"].is_null() else None,
+        auth_provider=_provider(body["auth-provider"])
+        if "auth-provider" in body and not body["auth-provider"].is_null()
+        else None,
     )
 
 

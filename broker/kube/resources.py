@@ -36,10 +36,10 @@ class Resource(Generic[T]):
         return "/".join(parts)
 
 
-VIRTUAL_MACHINES: Final = Resource[VirtualMachine](
+VIRTUAL_MACHINES: Final[Resource[VirtualMachine]] = Resource(
     group="kubevirt.io", version="v1", plural="virtualmachines", decode=decode_vm, decode_page=decode_vm_page
 )
-VIRTUAL_MACHINE_INSTANCES: Final = Resource[VirtualMachineInstance](
+VIRTUAL_MACHINE_INSTANCES: Final[Resource[VirtualMachineInstance]] = Resource(
     group="kubevirt.io", version="v1", plural="virtualmachineinstances", decode=decode_vmi, decode_page=decode_vmi_page
 )
 

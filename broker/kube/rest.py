@@ -1,6 +1,7 @@
 """Reading the API: one object, lists in pages, reviews; refusals and trouble become errors once.
 
-Every call has a limit in seconds that its repetitions (401 once, 429 and 503 with Retry-After, a lost idle connection) share.
+Every call has a limit in seconds that its repetitions (401 once, 429 and 503 with Retry-After) share. A kept
+connection that the server closed meanwhile says nothing about the server: for a GET the pool itself tries once more.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from broker.errors import BrokerError, Failed, TimedOut, Unreachable
+from broker.errors import BrokerError, Failed, TimedOut
 from broker.kube.resources import Resource, list_query
 from broker.kube.session import Reply, Session
 from broker.kube.status import READ_BYTES, Call, error_from_response
@@ -105,19 +106,12 @@ class Rest:
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         loop = asyncio.get_running_loop()
         deadline = loop.time() + limit_s
-        is_new_login, losses, tries = False, 0, 1
+        is_new_login, tries = False, 1
         while True:
             left_s = deadline - loop.time()
             if left_s <= 0:
                 raise TimedOut(f"{call.verb} of {call.what} took longer than {limit_s:g} s", next_step="try again later")
-            try:
-                reply = await self._session.exchange(method, path, accept=accept, body=body, timeout_s=left_s)
-            except Unreachable as exc:
-                # A kept-alive connection that the server closed meanwhile says nothing about the server.
-                if method == "GET" and losses == 0 and _is_lost_connection(exc):
-                    losses += 1
-                    continue
-                raise
+            reply = await self._session.exchange(method, path, accept=accept, body=body, timeout_s=left_s)
             if reply.status == 401 and not is_new_login:
                 is_new_login = True
                 await self._session.forget_credentials()
@@ -131,11 +125,3 @@ class Rest:
     def _patience(self, reply: Reply, call: Call) -> float | None:
         """Return how many seconds the server asks us to wait, None where it does not ask."""
         return self._error(reply, call).retry_after_s
-
-
-def _is_lost_connection(error: Unreachable) -> bool:
-    import aiohttp
-
-    return isinstance(error.__cause__, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError | ConnectionResetError) or (
-        isinstance(error.__cause__, aiohttp.ClientOSError) and not isinstance(error.__cause__, aiohttp.ClientConnectorError)
-    )

@@ -7,11 +7,14 @@ endpoint's TLS context, proxy and credentials. Importing this module is cheap; `
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import socket
 import ssl
+import sys
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -170,14 +173,31 @@ async def in_thread(function: Callable[[], T]) -> T:
 
 def _reason(error: BaseException) -> str:
     inner = getattr(error, "os_error", None) or error
-    text = clean(getattr(inner, "strerror", None) or inner)
-    return text or type(error).__name__
+    if isinstance(inner, OSError) and not isinstance(inner, socket.gaierror) and inner.errno and inner.errno > 0:
+        return os.strerror(inner.errno)
+    return clean(getattr(inner, "strerror", None) or inner) or type(error).__name__
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Import without the garbage collector, and keep what was imported out of its later rounds: thousands of model classes."""
+    is_first = "kubernetes_asyncio" not in sys.modules
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_first:
+            gc.freeze()
+        if was_enabled:
+            gc.enable()
 
 
 def _api_client(endpoint: Endpoint, context: ssl.SSLContext | None, connect_s: float) -> Any:
-    from kubernetes_asyncio.client.api_client import ApiClient
-    from kubernetes_asyncio.client.configuration import Configuration
-    from kubernetes_asyncio.client.rest import RESTClientObject
+    with _no_collection():
+        from kubernetes_asyncio.client.api_client import ApiClient
+        from kubernetes_asyncio.client.configuration import Configuration
+        from kubernetes_asyncio.client.rest import RESTClientObject
 
     class RestClient(RESTClientObject):
         """kubernetes_asyncio's transport, on our pool."""

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from broker.clean import clean
 from broker.errors import BrokerError, Unreachable
 from broker.kube.answer import Call, call_of
-from broker.kube.endpoint import Endpoint
+from broker.kube.endpoint import Endpoint, Headers
 from broker.kube.tunnel import UNSENT_LIMIT_BYTES, End, StallPolicy, Tunnel
 from broker.kube.upgrade import Handshake, is_stale_login
 from broker.kube.wire import Wire
@@ -36,22 +36,25 @@ async def open_stream(
     """Open the stream behind a websocket subresource; `path` starts with `/apis`, the endpoint's prefix is put before it.
 
     `connect_s` limits connection and TLS, `handshake_s` the answer to the upgrade (seconds). Raises the BrokerError of a
-    refused upgrade, TimedOut with code `port-filtered`, Unreachable, TrustError, CredentialError; a stale login is renewed once.
+    refused upgrade, TimedOut (code `port-filtered`), Unreachable, TrustError, CredentialError; a stale login is renewed once.
     """
     path = endpoint.prefix + path
     call = call_of(path)
     policy = policy or StallPolicy()
+    headers = await in_thread(endpoint.request_headers)
     try:
-        return await _open(endpoint, path, call, handshake_s, connect_s, policy)
+        return await _open(endpoint, path, call, headers, handshake_s, connect_s, policy)
     except BrokerError as exc:
         if not is_stale_login(exc):
             raise
-    await in_thread(endpoint.forget_credentials)
-    return await _open(endpoint, path, call, handshake_s, connect_s, policy)
+    await in_thread(lambda: endpoint.forget_credentials(headers))
+    fresh = await in_thread(endpoint.request_headers)
+    return await _open(endpoint, path, call, fresh, handshake_s, connect_s, policy)
 
 
-async def _open(endpoint: Endpoint, path: str, call: Call, handshake_s: float, connect_s: float, policy: StallPolicy) -> Stream:
-    headers = await in_thread(endpoint.request_headers)
+async def _open(
+    endpoint: Endpoint, path: str, call: Call, headers: Headers, handshake_s: float, connect_s: float, policy: StallPolicy
+) -> Stream:
     handshake = Handshake(path=path, host_header=endpoint.host_header, headers=headers, call=call, policy=policy)
     sock = await in_thread(lambda: endpoint.open_socket(timeout_s=connect_s), late=socket.socket.close)
     try:

@@ -40,6 +40,8 @@ class InterfaceStatus(Struct, frozen=True):
     @property
     def addresses(self) -> tuple[str, ...]:
         """Its addresses in the server's order, the one that is dialled (`ipAddress`) first, none twice."""
+        if self.ip_addresses and self.ip_address == self.ip_addresses[0] and len(self.ip_addresses) == 1 and self.ip_address:
+            return (self.ip_address,)
         listed = [self.ip_address, *(self.ip_addresses or ())]
         return tuple(dict.fromkeys(address for address in listed if address))
 

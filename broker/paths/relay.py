@@ -47,6 +47,10 @@ def relay_descriptors(
     in every case, leaves both descriptors as they were and raises no OSError of theirs.
     """
     source, sink = Source(source_fd), Sink(sink_fd)
+    # A descriptor that was closed before we started may have become our own socket.
+    own = stream.wire.fileno()
+    source.is_open = source.is_open and source_fd != own
+    sink.is_broken = sink.is_broken or sink_fd == own
     loop = _Loop(stream, source, sink, grace_s)
     try:
         loop.run()
@@ -62,6 +66,7 @@ class _Loop:
 
     def __init__(self, stream: ColdStream, source: Source, sink: Sink, grace_s: float) -> None:
         self._wire = stream.wire
+        self._fd = stream.wire.fileno()
         self._tunnel = stream.wire.tunnel
         self._source = source
         self._sink = sink
@@ -80,6 +85,8 @@ class _Loop:
             self._watch(source.fd, select.POLLIN if takes else 0)
             self._watch(sink.fd, select.POLLOUT if tunnel.has_payload else 0, always=True)
             is_open = tunnel.ended is None
+            if not is_open:
+                self._release()
             reads = is_open and wire.wants_read(now)
             self._watch(
                 wire.fileno(), (select.POLLIN if reads else 0) | (select.POLLOUT if is_open and wire.wants_write else 0)
@@ -90,8 +97,14 @@ class _Loop:
             ready = dict(self._poll.poll(0 if wire.has_more(now) else None if wait_s is None else int(wait_s * 1000) + 1))
             if takes and source.fd in ready:
                 self._take(source.read())
-            self._pump(ready.get(wire.fileno(), 0))
+            self._pump(ready.get(self._fd, 0))
             self._deliver(ready.get(sink.fd, 0))
+
+    def _release(self) -> None:
+        """Free the socket of a stream that ended, while what is left still goes to the sink."""
+        if self._wire.fileno() >= 0:
+            self._watch(self._fd, 0)
+            self._wire.close()
 
     def _watch(self, fd: int, mask: int, *, always: bool = False) -> None:
         """Register a descriptor for `mask`; one with nothing to wait for is left out, lest its hang-up wakes us forever."""
@@ -121,7 +134,7 @@ class _Loop:
             self._wire.pump_in(now)
             if self._tunnel.pending_bytes != before:
                 self._quiet_since = None
-        if self._tunnel.unsent_bytes:
+        if self._tunnel.unsent_bytes and self._wire.fileno() >= 0:
             self._wire.pump_out()
 
     def _deliver(self, found: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import statistics
 
-from tests.house.tree import ROOT, public_definitions, sources, mirrors
+from tests.house.tree import ROOT, mirrors, public_definitions, sources
 
 LINE_LIMIT = 500
 FORBIDDEN = {"utils", "util", "common", "helpers", "helper", "misc", "manager", "structs", "ctx"}
@@ -48,7 +48,7 @@ def test_no_room_is_empty() -> None:
 
 
 def test_tests_mirror_sources() -> None:
-    """`tests/broker/paths/test_relay.py` stands for `broker/paths/relay.py`, or for the room when it tests several of its files."""
+    """`tests/broker/paths/test_relay.py` stands for `broker/paths/relay.py`, `test_relay_x.py` for one aspect of it."""
     strangers = []
     for path in mirrors():
         room = path.parent.relative_to(ROOT / "tests")

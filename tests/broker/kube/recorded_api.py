@@ -83,12 +83,14 @@ class RecordedApi:
     port: int = 0
     asked: list[Asked] = field(default_factory=list)
 
-    def endpoint(self, *, prefix: str = "", ca: bytes | None = None, server: str | None = None, **more: str) -> Endpoint:
+    def endpoint(
+        self, *, prefix: str = "", ca: bytes | None = None, server: str | None = None, server_name: str | None = None
+    ) -> Endpoint:
         """Write a kubeconfig for this server and open it as the program does."""
         cluster = {
             "server": server or f"https://127.0.0.1:{self.port}{prefix}",
             "certificate-authority-data": b64encode(ca or self.authority.certificate_pem).decode(),
-            **more,
+            **({"tls-server-name": server_name} if server_name else {}),
         }
         document = {
             "apiVersion": "v1",
@@ -129,7 +131,8 @@ def recorded_api(folder: Path, script: Script) -> Iterator[RecordedApi]:
     api = RecordedApi(folder=folder, authority=authority, script=script)
     context = server_context(authority, authority.server(), folder)
     started = threading.Event()
-    stop: list[Callable[[], None]] = []
+    stop: list[Callable[[], object]] = []
+    ending: list[asyncio.Future[None]] = []
 
     async def handle(request: web.Request) -> web.StreamResponse:
         asked = Asked(
@@ -142,7 +145,7 @@ def recorded_api(folder: Path, script: Script) -> Iterator[RecordedApi]:
         api.asked.append(asked)
         given = api.script(asked)
         if given.delay_s:
-            await asyncio.sleep(given.delay_s)
+            await asyncio.wait([ending[0]], timeout=given.delay_s)
         if given.closes and request.transport is not None:
             request.transport.abort()
         headers = {"Content-Type": given.content_type, **given.headers}
@@ -156,11 +159,11 @@ def recorded_api(folder: Path, script: Script) -> Iterator[RecordedApi]:
         site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
         await site.start()
         api.port = runner.addresses[0][1]
-        ended = asyncio.Event()
         loop = asyncio.get_running_loop()
-        stop.append(lambda: loop.call_soon_threadsafe(ended.set))
+        ending.append(loop.create_future())
+        stop.append(lambda: loop.call_soon_threadsafe(ending[0].set_result, None))
         started.set()
-        await ended.wait()
+        await ending[0]
         await runner.cleanup()
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)

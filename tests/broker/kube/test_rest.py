@@ -207,7 +207,7 @@ async def test_a_server_that_is_not_trusted_is_a_tls_error(tmp_path: Path, wrong
         if wrong == "authority":
             endpoint = api.endpoint(ca=Authority.create().certificate_pem)
         else:
-            endpoint = api.endpoint(**{"tls-server-name": "elsewhere.example"})
+            endpoint = api.endpoint(server_name="elsewhere.example")
         async with rest_to(endpoint) as rest:
             with pytest.raises(TrustError):
                 await rest.get("/version", CALL)

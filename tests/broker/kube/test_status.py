@@ -1,5 +1,7 @@
 """Every refused answer has one true cause (kubevirt.md A3, cases C-001, C-008, C-009)."""
 
+# ruff: noqa: E501  (one case a line)
+
 from __future__ import annotations
 
 import json
@@ -79,7 +81,9 @@ def test_each_refusal_has_its_code(
 
 
 def test_lost_upgrade_is_told_from_the_plain_line_before_the_status() -> None:
-    body = b"Bad Request\n" + status(400, "websocket: the client is not using the websocket protocol: 'upgrade' token", "BadRequest")
+    body = b"Bad Request\n" + status(
+        400, "websocket: the client is not using the websocket protocol: 'upgrade' token", "BadRequest"
+    )
     error = error_from_response(400, "text/plain", body, call_of(FORWARD))
     assert error.code == "upgrade-stripped"
     assert error.exit_status == 5
@@ -87,7 +91,9 @@ def test_lost_upgrade_is_told_from_the_plain_line_before_the_status() -> None:
 
 
 def test_backend_and_guest_are_told_apart() -> None:
-    error = error_from_response(500, "text/plain", b"error dialing backend: dial tcp 10.96.0.9:443: connect: no route to host", call_of(FORWARD))
+    error = error_from_response(
+        500, "text/plain", b"error dialing backend: dial tcp 10.96.0.9:443: connect: no route to host", call_of(FORWARD)
+    )
     assert error.message == "the API server cannot reach KubeVirt's virt-api"
     assert "v1.subresources.kubevirt.io" in str(error.next_step)
 
@@ -124,7 +130,16 @@ def test_an_object_inside_a_message_is_not_shown() -> None:
         st.just(b'{"kind":' * 5000),
         st.just(b"[" * READ_BYTES * 2),
     ),
-    st.sampled_from([FORWARD, LIST, "/", "", "/api/v1/namespaces/x/secrets/y", "/apis/subresources.kubevirt.io/v1/namespaces/a/b/c/userlist"]),
+    st.sampled_from(
+        [
+            FORWARD,
+            LIST,
+            "/",
+            "",
+            "/api/v1/namespaces/x/secrets/y",
+            "/apis/subresources.kubevirt.io/v1/namespaces/a/b/c/userlist",
+        ]
+    ),
 )
 def test_any_answer_is_one_bounded_clean_error(code: int, content_type: str, body: bytes, path: str) -> None:
     error = error_from_response(code, content_type, body, call_of(path))

@@ -35,24 +35,22 @@ def wire(frames: Sequence[Frame]) -> bytes:
 
 def message(data: bytes, cuts: Sequence[int], opcode: Opcode) -> list[Frame]:
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    parts = [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
-    return [
-        Frame(opcode if at == 0 else Opcode.CONT, part, fin=at == len(parts) - 1) for at, part in enumerate(parts)
-    ]
+    parts = [data[a:b] for a, b in itertools.pairwise(edges)]
+    return [Frame(opcode if at == 0 else Opcode.CONT, part, fin=at == len(parts) - 1) for at, part in enumerate(parts)]
 
 
 MESSAGES = st.lists(
     st.tuples(
-        st.sampled_from([Opcode.BINARY, Opcode.BINARY, Opcode.TEXT]), st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=3)
+        st.sampled_from([Opcode.BINARY, Opcode.BINARY, Opcode.TEXT]),
+        st.binary(max_size=300),
+        st.lists(st.integers(0, 300), max_size=3),
     ),
     max_size=8,
 )
 
 
 @given(MESSAGES, st.lists(st.integers(1, 90), min_size=1, max_size=20), st.booleans())
-def test_any_cut_gives_the_same_payload(
-    messages: list[tuple[Opcode, bytes, list[int]]], sizes: list[int], pings: bool
-) -> None:
+def test_any_cut_gives_the_same_payload(messages: list[tuple[Opcode, bytes, list[int]]], sizes: list[int], pings: bool) -> None:
     frames = []
     for opcode, data, cuts in messages:
         for frame in message(data, cuts, opcode):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime
+import ipaddress
+import select
 import socket
 import ssl
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,63 +44,83 @@ class Asked:
 
 
 class Session:
-    """The server's side of one open websocket; blocking."""
+    """The server's side of one open websocket: one thread, which reads while it waits to write."""
 
-    def __init__(self, sock: socket.socket, protocol: ServerProtocol) -> None:
+    def __init__(self, sock: ssl.SSLSocket, protocol: ServerProtocol) -> None:
         self.sock = sock
         self.protocol = protocol
         self.pongs = 0
         self.closes = 0
-        self._lock = threading.Lock()
-
-    def flush(self) -> None:
-        for data in self.protocol.data_to_send():
-            if data:
-                self.sock.sendall(data)
+        self.sent = threading.Event()
+        self._is_gone = False
+        self._payload: deque[bytes] = deque()
+        sock.setblocking(False)
 
     def send(self, data: bytes) -> None:
-        """One message, in gorilla's fragments above 10 KiB."""
-        with self._lock:
-            if len(data) <= FRAGMENT_BYTES:
-                self.protocol.send_binary(data)
-            else:
-                self.protocol.send_binary(data[:FRAGMENT_BYTES], fin=False)
-                for start in range(FRAGMENT_BYTES, len(data), FRAGMENT_BYTES):
-                    self.protocol.send_continuation(data[start : start + FRAGMENT_BYTES], fin=False)
-                self.protocol.send_continuation(b"", fin=True)
-            self.flush()
+        """One message, in gorilla's fragments above 10 KiB; OSError once the client is gone."""
+        if len(data) <= FRAGMENT_BYTES:
+            self.protocol.send_binary(data)
+        else:
+            self.protocol.send_binary(data[:FRAGMENT_BYTES], fin=False)
+            for start in range(FRAGMENT_BYTES, len(data), FRAGMENT_BYTES):
+                self.protocol.send_continuation(data[start : start + FRAGMENT_BYTES], fin=False)
+            self.protocol.send_continuation(b"", fin=True)
+        self.flush()
 
     def ping(self) -> None:
-        with self._lock:
-            self.protocol.send_ping(b"keep alive")
-            self.flush()
+        self.protocol.send_ping(b"keep alive")
+        self.flush()
 
     def messages(self) -> Iterator[bytes]:
         """Payload of the client's frames until it ends; Close is answered."""
         while True:
-            try:
-                data = self.sock.recv(65_536)
-            except OSError:
+            while self._payload:
+                yield self._payload.popleft()
+            if self._is_gone or self.closes:
                 return
-            if not data:
-                return
-            with self._lock:
-                self.protocol.receive_data(data)
+            self._wait(for_write=False)
+            with contextlib.suppress(OSError):
                 self.flush()
-            for event in self.protocol.events_received():
-                if isinstance(event, Frame):
-                    if event.opcode is Opcode.PONG:
-                        self.pongs += 1
-                    elif event.opcode is Opcode.CLOSE:
-                        self.closes += 1
-                        return
-                    elif event.data:
-                        yield bytes(event.data)
+
+    def flush(self) -> None:
+        for data in self.protocol.data_to_send():
+            view = memoryview(data)
+            while view:
+                try:
+                    view = view[self.sock.send(view) :]
+                except ssl.SSLWantWriteError:
+                    self._wait(for_write=True)
+                    if self._is_gone:
+                        raise ConnectionResetError from None
+
+    def _wait(self, *, for_write: bool) -> None:
+        if not self.sock.pending():
+            readable, _, _ = select.select([self.sock], [self.sock] if for_write else [], [], 1.0)
+            if not readable:
+                return
+        try:
+            data = self.sock.recv(65_536)
+        except ssl.SSLWantReadError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._is_gone = True
+            return
+        self.protocol.receive_data(data)
+        for event in self.protocol.events_received():
+            if isinstance(event, Frame):
+                if event.opcode is Opcode.PONG:
+                    self.pongs += 1
+                elif event.opcode is Opcode.CLOSE:
+                    self.closes += 1
+                elif event.data:
+                    self._payload.append(bytes(event.data))
 
 
 @dataclass(slots=True)
 class TunnelServer:
-    """`answer` gives raw bytes for a plain GET, `refuse` raw bytes for an upgrade or None to accept, `session` runs after 101."""
+    """`answer` gives raw bytes for a GET, `refuse` raw bytes for an upgrade or None to accept, `session` runs after 101."""
 
     url: str
     ca_pem: bytes
@@ -165,8 +188,6 @@ def certificate(folder: Path) -> tuple[bytes, ssl.SSLContext]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tunnel test")])
     now = datetime.datetime.now(datetime.UTC)
-    import ipaddress
-
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -180,9 +201,7 @@ def certificate(folder: Path) -> tuple[bytes, ssl.SSLContext]:
         .sign(key, hashes.SHA256())
     )
     pem = made.public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     (folder / "server.pem").write_bytes(pem + private)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.pem")
