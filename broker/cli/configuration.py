@@ -109,9 +109,9 @@ def _context(invocation: Invocation) -> str | None:
     given = invocation.parsed.text("context")
     if given:
         return given
-    from broker.kube.endpoint import list_contexts
+    from broker.kube.kubefiles import read_files
 
     try:
-        return list_contexts(kubeconfig=invocation.kubeconfig, environ=invocation.environ).current
+        return read_files(invocation.kubeconfig, invocation.environ).config.current or None
     except BrokerError:
         return None

@@ -57,7 +57,7 @@ class Credentials:
         return f"Credentials(user={self._user.name!r})"
 
     def authorization(self) -> str | None:
-        """Return the Authorization header's value, None where there is none; blocking, CredentialError when it cannot be had."""
+        """Return the Authorization header's value, None where there is none; blocking; CredentialError if not to be had."""
         user = self._user
         if user.token_file:
             return _bearer(self._from_file(), f"token file {clean(user.token_file)}")
@@ -93,7 +93,7 @@ class Credentials:
         )
 
     def forget(self, used: str | None = None) -> None:
-        """Drop what may be renewed, after a 401; with `used` (the Authorization that failed) only while that is still current."""
+        """Drop what may be renewed, after a 401; with `used` (the Authorization that failed) only while it is current."""
         with self._lock:
             self._file_read_at = None
             given = self._plugged

@@ -333,7 +333,8 @@ def _namespace(resolved: Resolved) -> str:
     found = resolved.context.namespace or "default"
     if not _NAMESPACE.match(found):
         raise SettingsError(
-            f"context {clean(resolved.context.name)!r} of {clean(resolved.context.source)} has the namespace {escaped(found)}, which cannot exist",
+            f"context {clean(resolved.context.name)!r} of {clean(resolved.context.source)} has the impossible namespace"
+            f" {escaped(found)}",
             code="kubeconfig-unusable",
             next_step="correct it, or give -n NAMESPACE",
         )

@@ -48,7 +48,7 @@ def run_plugin(
     stdin_is_ours: bool,
     limit_s: float = LIMIT_S,
 ) -> PluginCredential:
-    """Run the plugin once and read its ExecCredential; CredentialError names program and user, with its words and installHint."""
+    """Run the plugin once and read its ExecCredential; CredentialError has program, user, its words, installHint."""
     is_interactive = _is_interactive(plugin, user, stdin_is_ours)
     path = _find(plugin, user, environ)
     env = {**environ, **dict(plugin.env), "KUBERNETES_EXEC_INFO": _exec_info(plugin, is_interactive, cluster_info)}

@@ -120,9 +120,8 @@ class Node:
                 continue
             child = self._at(value, f"{self.where}.{key.value}" if self.where else str(key.value))
             if key.value in own:
-                self.warnings.append(
-                    f"{clean(self.source)}, line {int(key.start_mark.line) + 1}: {clean(child.where)} stands twice, the last one counts"
-                )
+                line = int(key.start_mark.line) + 1
+                self.warnings.append(f"{clean(self.source)}, line {line}: {clean(child.where)} stands twice, the last counts")
             own[str(key.value)] = child
         return {**inherited, **own}
 
@@ -173,7 +172,7 @@ def parse(content: bytes, source: Path, warnings: list[str]) -> Node | None:
     except UnicodeDecodeError as exc:
         raise _broken(source, content[: exc.start].count(b"\n") + 1, "it is not UTF-8") from None
     except yaml.MarkedYAMLError as exc:
-        line = exc.problem_mark.line + 1 if exc.problem_mark else 1
+        line = min(exc.problem_mark.line, content.count(b"\n")) + 1 if exc.problem_mark else 1
         raise _broken(source, line, clean(exc.problem or exc.context or "broken")) from None
     except yaml.reader.ReaderError as exc:
         line = content.decode("utf-8-sig")[: exc.position].count("\n") + 1

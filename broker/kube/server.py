@@ -30,7 +30,7 @@ class Server:
 
 
 def parse_server(cluster: Cluster) -> Server:
-    """Read `https://HOST[:PORT][/PREFIX]`, http, or a bare HOST:PORT (which means http); SettingsError names cluster and file."""
+    """Read `https://HOST[:PORT][/PREFIX]`, http, or a bare HOST:PORT (means http); SettingsError names cluster and file."""
     written = cluster.server
     if any(ord(char) <= 0x20 or ord(char) == 0x7F for char in written):
         raise _bad(cluster, "it holds a space or control character")

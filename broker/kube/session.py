@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from broker.kube.endpoint import Endpoint
 
 T = TypeVar("T")
-_READ_BUFFER_BYTES: Final = 1 << 20
+_READ_BUFFER_BYTES: Final = 1 << 21
 _CONNECTIONS: Final = 8
 USER_AGENT: Final = "vmbroker"
 """What we call ourselves to the API server."""

@@ -163,6 +163,16 @@ def test_a_vm_that_is_not_there_ends_with_255_and_the_code(desk: Desk) -> None:
     assert "[vm-not-found]" in done.stderr
 
 
+def test_our_own_host_word_leads_back_to_its_context(desk: Desk) -> None:
+    argv, _ = desk.run("ssh", "web")
+    host = _option(argv, "HostKeyAlias")
+    again, _ = desk.run("ssh", host)
+    assert _option(again, "HostKeyAlias") == host
+    done = vmbroker("--kubeconfig", str(desk.kubeconfig), "proxy", host, "22", env=desk.env)
+    assert (done.returncode, done.stdout) == (5, "")
+    assert "[vm-starting]" in done.stderr
+
+
 def test_no_secret_stands_in_argv_or_in_the_debug_log(desk: Desk) -> None:
     argv, said = desk.run("ssh", "web", "--debug")
     assert TOKEN not in said

@@ -70,7 +70,7 @@ class Request:
         )
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Recorder:
     """A server on loopback; every request is answered 200 (a pod, a version), an upgrade 403."""
 
@@ -108,7 +108,7 @@ class Recorder:
                 self.requests.append(request)
                 is_upgrade = bool(request.only("upgrade"))
                 status = 403 if is_upgrade else self.status(request)
-                body = json.dumps(POD if "/pods/" in request.path else {"major": "1", "minor": "36"}).encode()
+                body = json.dumps(_answer(request.path.partition("?")[0])).encode()
                 head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
                 sock.sendall(head.encode() + body)
         except OSError:
@@ -139,7 +139,7 @@ def server_context(authority: Authority, names: list[x509.GeneralName], folder: 
     return context
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class RecordingProxy:
     """An HTTP CONNECT or SOCKS5 proxy that notes whom it was asked for and joins the two ends at `target`."""
 
@@ -197,6 +197,20 @@ class RecordingProxy:
         port = int.from_bytes(_exactly(sock, 2), "big")
         sock.sendall(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
         return f"{host}:{port}{login}"
+
+
+def _answer(path: str) -> object:
+    """Just enough discovery that `kubectl exec p` finds its pod."""
+    if "/pods/" in path:
+        return POD
+    if path.endswith("/api"):
+        return {"kind": "APIVersions", "versions": ["v1"]}
+    if path.endswith("/apis"):
+        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": []}
+    if path.endswith("/api/v1"):
+        pods = {"name": "pods", "singularName": "pod", "namespaced": True, "kind": "Pod", "verbs": ["get"]}
+        return {"kind": "APIResourceList", "groupVersion": "v1", "resources": [pods]}
+    return {"major": "1", "minor": "36"}
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
