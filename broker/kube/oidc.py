@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import ssl
 from collections.abc import Mapping
 from typing import Final
 
@@ -81,7 +82,6 @@ class OidcLogin:
 
     def _ask(self, url: str, *, form: Mapping[str, str] | None = None, style: str = "body") -> tuple[int, dict[str, object]]:
         import http.client
-        import ssl
         from urllib.error import HTTPError, URLError
         from urllib.parse import quote_plus, urlencode, urlsplit
         from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Request, build_opener
@@ -118,7 +118,7 @@ class OidcLogin:
                 f"the issuer {clean(self._issuer)} cannot be asked: {clean(getattr(why, 'strerror', None) or why)}"
             ) from exc
 
-    def _context(self) -> object:
+    def _context(self) -> ssl.SSLContext:
         authority = b""
         origin = f"idp-certificate-authority of user {clean(self._user)!r}"
         try:

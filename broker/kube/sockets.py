@@ -37,7 +37,7 @@ _SOCKS_REPLIES: Final = {
     8: "address type not supported",
 }
 
-_Found = tuple[socket.AddressFamily, tuple[object, ...]]
+_Found = tuple[int, tuple[object, ...]]
 
 
 class Deadline:
@@ -152,7 +152,7 @@ def _resolve(host: str, port: int, deadline: Deadline) -> list[_Found]:
 
 def _look_up(host: str, port: int, flags: int) -> list[_Found]:
     rows = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
-    return [(family, address) for family, _, _, _, address in rows][:_ADDRESS_LIMIT]
+    return [(int(family), tuple(address)) for family, _, _, _, address in rows][:_ADDRESS_LIMIT]
 
 
 def _race(found: list[_Found], deadline: Deadline) -> socket.socket:

@@ -1,4 +1,4 @@
-"""A TLS (or plain) server that writes down what reaches it, and small recording proxies: what kubectl and we are compared by."""
+"""A server that writes down what reaches it, and recording proxies: what kubectl and we are compared by."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ class Request:
     def only(self, *names: str) -> list[tuple[str, str]]:
         """The headers of these (lower-case) names or prefixes ending in "-", sorted."""
         return sorted(
-            (k.lower(), v) for k, v in self.headers if any(k.lower() == n or (n[-1] == "-" and k.lower().startswith(n)) for n in names)
+            (k.lower(), v)
+            for k, v in self.headers
+            if any(k.lower() == n or (n[-1] == "-" and k.lower().startswith(n)) for n in names)
         )
 
 
@@ -102,7 +104,7 @@ class Recorder:
                 secure = self.context.wrap_socket(sock, server_side=True)
                 name = getattr(secure, "seen_name", None)
                 subject = secure.getpeercert()
-                client = str(subject["subject"]) if subject else None  # type: ignore[typeddict-item]
+                client = str(subject["subject"]) if subject else None
                 sock = secure
             while (request := _read(sock, name, client)) is not None:
                 self.requests.append(request)
@@ -135,7 +137,7 @@ def server_context(authority: Authority, names: list[x509.GeneralName], folder: 
     def seen(sock: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
         sock.seen_name = name  # type: ignore[union-attr]
 
-    context.sni_callback = seen  # type: ignore[assignment]
+    context.sni_callback = seen
     return context
 
 

@@ -18,7 +18,11 @@ from broker.errors import BrokerError, CredentialError, SettingsError, TrustErro
 from broker.kube.endpoint import Endpoint, list_contexts, open_endpoint
 from tests.broker.kube.recording import Authority, Recorder, RecordingProxy, make_authority, server_context
 
-NAMES: list[x509.GeneralName] = [x509.DNSName("kube.lab.example"), x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+NAMES: list[x509.GeneralName] = [
+    x509.DNSName("kube.lab.example"),
+    x509.DNSName("localhost"),
+    x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+]
 CANARY = "canary-5Ecret"
 FACE = ("host", "authorization", "impersonate-user", "impersonate-uid", "impersonate-group", "impersonate-extra-")
 
@@ -35,7 +39,9 @@ def recorder(authority: Authority, tmp_path: Path) -> Iterator[Recorder]:
     made.close()
 
 
-def write(folder: Path, *, server: str, cluster: dict[str, object] | None = None, user: dict[str, object] | None = None) -> Path:
+def write(
+    folder: Path, *, server: str, cluster: dict[str, object] | None = None, user: dict[str, object] | None = None
+) -> Path:
     path = folder / "config"
     document = {
         "apiVersion": "v1",
@@ -50,7 +56,13 @@ def write(folder: Path, *, server: str, cluster: dict[str, object] | None = None
 
 
 def ours(path: Path, environ: dict[str, str] | None = None, **flags: object) -> Endpoint:
-    words: dict[str, object] = {"kubeconfig": str(path), "context": None, "namespace": None, "as_user": None, "stdin_is_ours": False}
+    words: dict[str, object] = {
+        "kubeconfig": str(path),
+        "context": None,
+        "namespace": None,
+        "as_user": None,
+        "stdin_is_ours": False,
+    }
     return open_endpoint(**{**words, **flags}, environ={"PATH": os.environ["PATH"], **(environ or {})})  # type: ignore[arg-type]
 
 
@@ -70,7 +82,13 @@ def get(endpoint: Endpoint, path: str, extra: dict[str, str] | None = None) -> i
 def kube(kubectl: Path, path: Path, *words: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     env = {"PATH": os.environ["PATH"], "HOME": str(path.parent), **(environ or {})}
     return subprocess.run(
-        [kubectl, "--kubeconfig", path, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL, env=env, timeout=30, check=False
+        [kubectl, "--kubeconfig", path, *words],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=env,
+        timeout=30,
+        check=False,
     )
 
 
@@ -111,7 +129,10 @@ def users(folder: Path, authority: Authority) -> dict[str, dict[str, object]]:
         "plugin": exec_user(folder),
         "plugin and token": {**exec_user(folder), "token": "static"},
         "plugin and certificate": {**exec_user(folder), **pair},
-        "oidc and token": {"token": "t2", "auth-provider": {"name": "oidc", "config": {"idp-issuer-url": "https://i", "client-id": "c"}}},
+        "oidc and token": {
+            "token": "t2",
+            "auth-provider": {"name": "oidc", "config": {"idp-issuer-url": "https://i", "client-id": "c"}},
+        },
     }
 
 
@@ -122,8 +143,13 @@ KINDS = (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_same_face_for_rest_and_websocket(kind: str, kubectl: Path, recorder: Recorder, authority: Authority, tmp_path: Path) -> None:
-    cluster = {"certificate-authority-data": base64.b64encode(authority.pem).decode(), "tls-server-name": "kube.lab.example"}
+def test_same_face_for_rest_and_websocket(
+    kind: str, kubectl: Path, recorder: Recorder, authority: Authority, tmp_path: Path
+) -> None:
+    cluster: dict[str, object] = {
+        "certificate-authority-data": base64.b64encode(authority.pem).decode(),
+        "tls-server-name": "kube.lab.example",
+    }
     server = f"https://127.0.0.1:{recorder.port}/k8s//clusters/c-m-abc12/"
     path = write(tmp_path, server=server, cluster=cluster, user=users(tmp_path, authority)[kind])
     done = kube(kubectl, path, "get", "--raw", "/version")
@@ -133,7 +159,12 @@ def test_same_face_for_rest_and_websocket(kind: str, kubectl: Path, recorder: Re
     recorder.requests.clear()
     endpoint = ours(path)
     assert get(endpoint, "/version") == 200
-    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Sec-WebSocket-Version": "13"}
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec-WebSocket-Version": "13",
+    }
     assert get(endpoint, "/api/v1/namespaces/shop/pods/p/exec", upgrade) == 403
     rest, socket = recorder.requests
     their_socket = next(r for r in theirs if r.only("upgrade") and r.method == "GET")
@@ -143,12 +174,16 @@ def test_same_face_for_rest_and_websocket(kind: str, kubectl: Path, recorder: Re
         assert mine.only(*FACE) == other.only(*FACE)
 
 
-@pytest.mark.parametrize("words", [("--as", "zed"), ("--as", "zed", "--as-group", "h1", "--as-group", "h2"), ("--as", "z", "--as-uid", "9")])
+@pytest.mark.parametrize(
+    "words", [("--as", "zed"), ("--as", "zed", "--as-group", "h1", "--as-group", "h2"), ("--as", "z", "--as-uid", "9")]
+)
 def test_impersonation_flags_as_kubectl_lays_them(
     words: tuple[str, ...], kubectl: Path, recorder: Recorder, authority: Authority, tmp_path: Path
 ) -> None:
     cluster: dict[str, object] = {"certificate-authority-data": base64.b64encode(authority.pem).decode()}
-    path = write(tmp_path, server=f"https://localhost:{recorder.port}", cluster=cluster, user=users(tmp_path, authority)["impersonation"])
+    path = write(
+        tmp_path, server=f"https://localhost:{recorder.port}", cluster=cluster, user=users(tmp_path, authority)["impersonation"]
+    )
     assert kube(kubectl, path, "get", "--raw", "/version", *words).returncode == 0
     pairs = list(zip(words[::2], words[1::2], strict=True))
     groups = [v for k, v in pairs if k == "--as-group"]
@@ -206,7 +241,10 @@ def test_plugin_is_told_the_same(kubectl: Path, recorder: Recorder, authority: A
 
 
 def test_other_names_are_named(recorder: Recorder, authority: Authority, tmp_path: Path) -> None:
-    cluster = {"certificate-authority-data": base64.b64encode(authority.pem).decode(), "tls-server-name": "other.example"}
+    cluster: dict[str, object] = {
+        "certificate-authority-data": base64.b64encode(authority.pem).decode(),
+        "tls-server-name": "other.example",
+    }
     endpoint = ours(write(tmp_path, server=f"https://127.0.0.1:{recorder.port}", cluster=cluster, user={"token": CANARY}))
     with pytest.raises(TrustError) as caught:
         endpoint.open_socket(timeout_s=10)

@@ -80,13 +80,13 @@ CORPUS: dict[str, tuple[list[str], str | None]] = {
     "broken lines in data": (cl('certificate-authority-data: "YWJj\\nZGVm"'), None),
     "mark": (["\ufeff" + BASE % ("", "token: a")], None),
     "carriage returns": ([(BASE % ("", "token: a")).replace("\n", "\r\n")], None),
-    "json": (['{"current-context":"c",\n\t"contexts":[{"name":"c","context":{"cluster":"c","user":"u"}}],"clusters":[{"name":"c","cluster":{"server":"https://x"}}],"users":[{"name":"u","user":{}}]}'], None),
-    "all of a cluster": (cl('tls-server-name: n, proxy-url: "socks5://p:1", disable-compression: true, certificate-authority: ca.pem'), None),
+    "json": (['{"current-context":"c",\n\t"contexts":[{"name":"c","context":{"cluster":"c","user":"u"}}],"clusters":[{"name":"c","cluster":{"server":"https://x"}}],"users":[{"name":"u","user":{}}]}'], None),  # noqa: E501
+    "all of a cluster": (cl('tls-server-name: n, proxy-url: "socks5://p:1", disable-compression: true, certificate-authority: ca.pem'), None),  # noqa: E501
     "certificate files": (us("client-certificate: ca.pem, client-key: ./ca.pem"), None),
     "certificate data": (us(f"client-certificate-data: {PEM_DATA}, client-key-data: {PEM_DATA}"), None),
     "basic": (us("username: u, password: p"), None),
     "impersonation": (us("token: a, as: x, as-uid: u1, as-groups: [g1, g2], as-user-extra: {k: [v, w]}"), None),
-    "plugin": (us(f"exec: {{apiVersion: {API}/v1, command: p, args: [a], env: [{{name: N, value: v}}], interactiveMode: Never, installHint: h, provideClusterInfo: true}}"), None),
+    "plugin": (us(f"exec: {{apiVersion: {API}/v1, command: p, args: [a], env: [{{name: N, value: v}}], interactiveMode: Never, installHint: h, provideClusterInfo: true}}"), None),  # noqa: E501
     "plugin beta": (us(f"exec: {{apiVersion: {API}/v1beta1, command: p, args: null, env: null}}"), None),
     "oidc": (us("auth-provider: {name: oidc, config: {idp-issuer-url: u, client-id: i}}"), None),
     "text in a block": ([ONE.replace("{token: one}", "{token: 'o''ne'}")], None),
@@ -111,7 +111,7 @@ CORPUS: dict[str, tuple[list[str], str | None]] = {
     "no current": ([ONE.replace("current-context: first", "")], None),
     "no such cluster": ([TWO], "first"),
     "authority file and data": (cl(f"certificate-authority: ca.pem, certificate-authority-data: {PEM_DATA}"), None),
-    "certificate file and data": (us(f"client-certificate: ca.pem, client-certificate-data: {PEM_DATA}, client-key: ca.pem"), None),
+    "certificate file and data": (us(f"client-certificate: ca.pem, client-certificate-data: {PEM_DATA}, client-key: ca.pem"), None),  # noqa: E501
 }  # fmt: skip
 
 
@@ -133,7 +133,7 @@ def shown(found: Resolved, config: Kubeconfig, context: str | None) -> dict[str,
     return {
         "context": (context or config.current, found.context.cluster, found.context.user, found.context.namespace),
         "cluster": (
-            cluster.server, cluster.tls_server_name, cluster.skips_verification, cluster.proxy_url, cluster.disables_compression,
+            cluster.server, cluster.tls_server_name, cluster.skips_verification, cluster.proxy_url, cluster.disables_compression,  # noqa: E501
             _held(cluster.authority_data, cluster.authority_file),
         ),
         "user": (
@@ -141,7 +141,7 @@ def shown(found: Resolved, config: Kubeconfig, context: str | None) -> dict[str,
             _held(user.certificate_data, user.certificate_file), _held(user.key_data, user.key_file),
             acted.user, acted.uid, list(acted.groups), {k: list(v) for k, v in acted.extra},
         ),
-        "exec": plugin and (plugin.api_version, plugin.command, list(plugin.args), list(plugin.env), plugin.install_hint, plugin.provides_cluster_info, plugin.interactive_mode),
+        "exec": plugin and (plugin.api_version, plugin.command, list(plugin.args), list(plugin.env), plugin.install_hint, plugin.provides_cluster_info, plugin.interactive_mode),  # noqa: E501
         "provider": provider and (provider.name, dict(provider.config)),
     }  # fmt: skip
 
@@ -162,7 +162,7 @@ def told(document: dict[str, list[dict[str, dict[str, object]]]]) -> dict[str, o
     return {
         "context": (document["current-context"], context["cluster"], context["user"], context.get("namespace", "")),
         "cluster": (
-            cluster["server"], cluster.get("tls-server-name", ""), cluster.get("insecure-skip-tls-verify", False), cluster.get("proxy-url", ""),
+            cluster["server"], cluster.get("tls-server-name", ""), cluster.get("insecure-skip-tls-verify", False), cluster.get("proxy-url", ""),  # noqa: E501
             cluster.get("disable-compression", False), data(cluster, "certificate-authority-data"),
         ),
         "user": (
@@ -170,11 +170,11 @@ def told(document: dict[str, list[dict[str, dict[str, object]]]]) -> dict[str, o
             data(user, "client-certificate-data"), data(user, "client-key-data"),
             user.get("as", ""), user.get("as-uid", ""), user.get("as-groups", []), user.get("as-user-extra", {}),
         ),
-        "exec": isinstance(plugin, dict) and (
-            plugin["apiVersion"], plugin["command"], plugin["args"] or [], [(e["name"], e["value"]) for e in plugin["env"] or []],
+        "exec": (isinstance(plugin, dict) and (
+            plugin["apiVersion"], plugin["command"], plugin["args"] or [], [(e["name"], e["value"]) for e in plugin["env"] or []],  # noqa: E501
             plugin.get("installHint", ""), plugin["provideClusterInfo"], plugin.get("interactiveMode", ""),
-        ) or None,
-        "provider": isinstance(provider, dict) and (provider["name"], provider["config"]) or None,
+        )) or None,
+        "provider": (isinstance(provider, dict) and (provider["name"], provider["config"])) or None,
     }  # fmt: skip
 
 
@@ -196,7 +196,9 @@ def test_reads_as_kubectl_reads(name: str, kubectl: Path, tmp_path: Path) -> Non
     assert shown(resolve(config, context), config, context) == told(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize(("text", "line"), [("a: 1\nb: [", 2), ("a:\n\t- b", 2), ("x: 1\nusers:\n- {name: u, user: {token: 5}}", 3), ("a\x00", 1)])
+@pytest.mark.parametrize(
+    ("text", "line"), [("a: 1\nb: [", 2), ("a:\n\t- b", 2), ("x: 1\nusers:\n- {name: u, user: {token: 5}}", 3), ("a\x00", 1)]
+)
 def test_broken_yaml_names_file_and_line(text: str, line: int) -> None:
     with pytest.raises(SettingsError) as caught:
         decode(text.encode(), Path("/k/config"))
@@ -210,7 +212,10 @@ def test_unknown_context_gets_the_nearest_name() -> None:
 
 
 def test_relative_paths_belong_to_their_file() -> None:
-    text = BASE % (", certificate-authority: x/ca", f"tokenFile: ../t, exec: {{apiVersion: {API}/v1, command: ./p, interactiveMode: Never}}")
+    text = BASE % (
+        ", certificate-authority: x/ca",
+        f"tokenFile: ../t, exec: {{apiVersion: {API}/v1, command: ./p, interactiveMode: Never}}",
+    )
     found = resolve(decode(text.encode(), Path("/a/b/config")))
     assert (found.cluster.authority_file, found.user.token_file) == ("/a/b/x/ca", "/a/t")
     assert found.user.exec_plugin is not None and found.user.exec_plugin.command == "/a/b/p"
