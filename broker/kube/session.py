@@ -7,19 +7,18 @@ endpoint's TLS context, proxy and credentials. Importing this module is cheap; `
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import socket
 import ssl
-import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from broker.clean import clean
 from broker.errors import BrokerError, TimedOut, TrustError, Unreachable
+from broker.kube.library import load_transport
 
 if TYPE_CHECKING:
     import aiohttp
@@ -178,28 +177,10 @@ def _reason(error: BaseException) -> str:
     return clean(getattr(inner, "strerror", None) or inner) or type(error).__name__
 
 
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Import without the garbage collector, and keep what was imported out of its later rounds: thousands of model classes."""
-    is_first = "kubernetes_asyncio" not in sys.modules
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if is_first:
-            gc.freeze()
-        if was_enabled:
-            gc.enable()
-
-
 def _api_client(endpoint: Endpoint, context: ssl.SSLContext | None, connect_s: float) -> Any:
-    with _no_collection():
-        from kubernetes_asyncio.client.api_client import ApiClient
-        from kubernetes_asyncio.client.configuration import Configuration
-        from kubernetes_asyncio.client.rest import RESTClientObject
+    new_configuration, transport_class, client_class = load_transport()
 
-    class RestClient(RESTClientObject):
+    class RestClient(transport_class):  # type: ignore[misc, valid-type]
         """kubernetes_asyncio's transport, on our pool."""
 
         def __init__(self, configuration: Any) -> None:
@@ -227,19 +208,19 @@ def _api_client(endpoint: Endpoint, context: ssl.SSLContext | None, connect_s: f
                     body=await answer.read(),
                 )
 
-    class Client(ApiClient):
+    class Client(client_class):  # type: ignore[misc, valid-type]
         """ApiClient without the TLS context and pool that its own constructor would make."""
 
         def __init__(self, configuration: Any) -> None:
             self.configuration = configuration
             self.pool_threads = 1
             self.rest_client = RestClient(configuration)
-            self.default_headers = {}
+            self.default_headers: dict[str, str] = {}
             self.user_agent = USER_AGENT
             self.client_side_validation = configuration.client_side_validation
 
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    configuration = Configuration(host=f"{endpoint.scheme}://{host}:{endpoint.port}{endpoint.prefix}")
+    configuration = new_configuration(host=f"{endpoint.scheme}://{host}:{endpoint.port}{endpoint.prefix}")
     is_socks = (endpoint.proxy_url or "").startswith("socks")
     if endpoint.proxy_url and not is_socks:
         configuration.proxy = endpoint.proxy_url

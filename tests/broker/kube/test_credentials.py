@@ -38,7 +38,8 @@ def credentials(user: User, now: list[float]) -> Credentials:
 
 GIVES = (
     f"""echo x >> "$COUNT"; n=$(wc -l < "$COUNT")
-echo '{{"kind":"ExecCredential","apiVersion":"{API}","status":{{"token":"t'$n'","expirationTimestamp":"1970-01-01T00:10:00Z"}}}}'  # noqa: E501
+echo '{{"kind":"ExecCredential","apiVersion":"{API}","status":{{'\\
+'"token":"t'$n'","expirationTimestamp":"1970-01-01T00:10:00Z"}}}}'
 """
 )
 
