@@ -106,9 +106,7 @@ class Identities:
 def _authenticated(user: User) -> User:
     if AUTHENTICATED in user.groups:
         return user
-    return User(
-        name=user.name, uid=user.uid, groups=_unique((*user.groups, AUTHENTICATED)), extra=user.extra
-    )
+    return User(name=user.name, uid=user.uid, groups=_unique((*user.groups, AUTHENTICATED)), extra=user.extra)
 
 
 def _unique(names: Iterable[str]) -> tuple[str, ...]:

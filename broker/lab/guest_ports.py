@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
-from typing import Mapping, Self
+from typing import Self
 
 __all__ = ["STANDARD_PORTS", "PlainPorts", "blackhole", "chargen_block"]
 

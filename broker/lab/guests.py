@@ -13,7 +13,7 @@ from typing import Protocol, Self
 from broker.lab.guest_ports import PlainPorts, blackhole
 from broker.tasks import Supervisor
 
-__all__ = ["Account", "Guest", "GuestServer", "Guests", "SSH_PORT", "UNPRIVILEGED_SSH_PORT", "ssh_port_here"]
+__all__ = ["SSH_PORT", "UNPRIVILEGED_SSH_PORT", "Account", "Guest", "GuestServer", "Guests", "ssh_port_here"]
 
 SSH_PORT = 22
 UNPRIVILEGED_SSH_PORT = 2222
@@ -122,7 +122,9 @@ class Guests:
             raise
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.stop()
 
     async def stop(self) -> None:

@@ -111,12 +111,13 @@ class Subscription:
 class _Shelf:
     """The objects of one resource: by key, with the keys in etcd's order, and their last changes."""
 
-    __slots__ = ("by_key", "history", "keys", "subscriptions", "oldest")
+    __slots__ = ("by_key", "history", "keys", "newest", "oldest", "subscriptions")
 
     def __init__(self, *, oldest: int) -> None:
         self.by_key: dict[str, Entry] = {}
         self.keys: list[str] = []
         self.history: deque[Change] = deque()
+        self.newest = 0
         self.oldest = oldest
         self.subscriptions: set[Subscription] = set()
 
@@ -133,6 +134,7 @@ class _Shelf:
         del self.keys[bisect_left(self.keys, key)]
 
     def record(self, change: Change) -> None:
+        self.newest = change.resource_version
         self.history.append(change)
         while len(self.history) > HISTORY_CHANGES:
             self.oldest = self.history.popleft().resource_version
@@ -245,6 +247,11 @@ class Objects:
             if entry is not None:
                 yield entry
 
+    def newest(self, resource: str) -> int:
+        """Return the version of the newest change of a resource, 0 where it never had one."""
+        shelf = self._shelves.get(resource)
+        return 0 if shelf is None else shelf.newest
+
     def count(self, resource: str) -> int:
         """Return how many objects of a resource there are."""
         shelf = self._shelves.get(resource)
@@ -293,9 +300,7 @@ class Objects:
             past[change.entry.key] = change.previous
         return past
 
-    def _fill_metadata(
-        self, metadata: Json, resource: str, obj: Mapping[str, Any], previous: Entry | None
-    ) -> None:
+    def _fill_metadata(self, metadata: Json, resource: str, obj: Mapping[str, Any], previous: Entry | None) -> None:
         if previous is None:
             metadata.setdefault("uid", str(uuid.uuid4()))
             metadata.setdefault("creationTimestamp", timestamp())

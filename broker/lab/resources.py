@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["BUILT_IN_VERBS", "CUSTOM_VERBS", "Catalogue", "Column", "GroupVersion", "Resource", "Subresource", "resource_of_crd"]
+__all__ = [
+    "BUILT_IN_VERBS",
+    "CUSTOM_VERBS",
+    "Catalogue",
+    "Column",
+    "GroupVersion",
+    "Resource",
+    "Subresource",
+    "resource_of_crd",
+]
 
 BUILT_IN_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 CUSTOM_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")

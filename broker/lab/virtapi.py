@@ -48,7 +48,14 @@ def status_answer(
         details |= {"name": name, "group": "kubevirt.io", "kind": kind}
     if causes:
         details["causes"] = [{"message": cause} for cause in causes]
-    body: Json = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "reason": reason}
+    body: Json = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+    }
     if details:
         body["details"] = details
     body["code"] = code
@@ -91,7 +98,14 @@ class VirtApi:
         self._faults = faults
 
     async def answer(
-        self, request: web.Request, user: User, resource: str, namespace: str, name: str, subresource: str, rest: tuple[str, ...]
+        self,
+        request: web.Request,
+        user: User,
+        resource: str,
+        namespace: str,
+        name: str,
+        subresource: str,
+        rest: tuple[str, ...],
     ) -> web.StreamResponse:
         """Answer one request; raises NotAvailable for what the lab does not have."""
         if self._faults.virt_api_unreachable is not None:

@@ -36,12 +36,10 @@ def credentials(user: User, now: list[float]) -> Credentials:
     return Credentials(user, cluster_info=dict, environ={"PATH": os.environ["PATH"]}, stdin_is_ours=False, clock=lambda: now[0])
 
 
-GIVES = (
-    f"""echo x >> "$COUNT"; n=$(wc -l < "$COUNT")
+GIVES = f"""echo x >> "$COUNT"; n=$(wc -l < "$COUNT")
 echo '{{"kind":"ExecCredential","apiVersion":"{API}","status":{{'\\
 '"token":"t'$n'","expirationTimestamp":"1970-01-01T00:10:00Z"}}}}'
 """
-)
 
 
 def test_plugin_is_kept_until_it_expires_and_run_once_for_many(tmp_path: Path) -> None:

@@ -34,7 +34,9 @@ def test_parts(url: str, host: str, port: int, prefix: str, header: str) -> None
     assert (found.host, found.port, found.prefix, found.host_header) == (host, port, prefix, header)
 
 
-@pytest.mark.parametrize("url", ["tcp://h:1", "https://h:xx", "https://h:99999", "https://a b", "h:1/a/b", "https://", "https://h\n"])
+@pytest.mark.parametrize(
+    "url", ["tcp://h:1", "https://h:xx", "https://h:99999", "https://a b", "h:1/a/b", "https://", "https://h\n"]
+)
 def test_unusable_servers_name_cluster_and_file(url: str) -> None:
     with pytest.raises(SettingsError, match="cluster 'c' of /k"):
         parsed(url)

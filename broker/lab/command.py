@@ -1,0 +1,238 @@
+"""`vmbroker lab run|up|down|status|kubeconfig`: the lab's own command line."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from broker.errors import BrokerError, NotFound, UsageError
+from broker.lab import console, process
+from broker.lab.faults import FAULT_NAMES, Faults, parse_fault
+from broker.lab.seed_access import USERS
+
+__all__ = ["main"]
+
+_FLEET_LIMIT = 10_000
+_LOOK_EVERY_S = 0.5
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Raise instead of leaving the process."""
+        raise UsageError(f"vmbroker lab: {message}", next_step="see `vmbroker lab --help`")
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run one `lab` command and return its exit status; BrokerError for the caller to show."""
+    parser = _parser()
+    try:
+        given = parser.parse_args(list(argv))
+    except SystemExit as exc:
+        return int(exc.code or 0)
+    state_dir = Path(given.state_dir).expanduser().absolute() if given.state_dir else process.default_state_dir(environ)
+    if given.command is None:
+        console.answer(parser.format_help().rstrip())
+        return 0
+    if given.command == "run":
+        return _run(given, state_dir)
+    if given.command == "up":
+        return _up(given, state_dir)
+    if given.command == "down":
+        return _down(given, state_dir)
+    if given.command == "status":
+        return _status(given, state_dir)
+    return _kubeconfig(given, state_dir)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="vmbroker lab",
+        description="A pretend KubeVirt cluster on this machine: a Kubernetes API over TLS, and guests that are real SSH servers.",
+        epilog="examples:\n  vmbroker lab up\n  vmbroker --lab ssh vm/web/shop\n  vmbroker lab kubeconfig --user carol --path\n"
+        "  vmbroker lab down\n\nexit status: 0 done, 1 failed, 2 usage, 3 no such user or no lab runs, 6 timed out",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(dest="command", metavar="run|up|down|status|kubeconfig", parser_class=_Parser)
+    run = commands.add_parser("run", help="run the lab in the foreground until Ctrl-C")
+    up = commands.add_parser("up", help="start the lab in the background, or name the one that runs")
+    for command in (run, up):
+        command.add_argument(
+            "--vms", type=_fleet, default=0, metavar="N", help=f"N more VMs without guests (up to {_FLEET_LIMIT})"
+        )
+        command.add_argument(
+            "--pong-deadline", type=_seconds, default=60.0, metavar="S", help="seconds until a silent client is cut off"
+        )
+        command.add_argument("--fault", action="append", default=[], metavar="NAME", help="go wrong: " + ", ".join(FAULT_NAMES))
+        command.add_argument("--guests", choices=("sshd", "asyncssh"), help="what the guests run (default: sshd where it can)")
+    run.add_argument("--held", action="store_true", help=argparse.SUPPRESS)
+    down = commands.add_parser("down", help="stop the lab")
+    status = commands.add_parser("status", help="say whether the lab runs, and where")
+    config = commands.add_parser("kubeconfig", help="print a user's kubeconfig")
+    people = "; ".join(f"{person.name}: {person.purpose}" for person in USERS)
+    config.add_argument("--user", default="admin", help=f"one of {people}")
+    config.add_argument("--path", action="store_true", help="print the file's path instead")
+    for command in (run, up, down, status, config):
+        command.add_argument("--state-dir", metavar="DIR", help="where the lab keeps its state (another one is another lab)")
+        command.add_argument("-o", dest="output", choices=("table", "json"), default="table", help="output format")
+        command.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def _run(given: argparse.Namespace, state_dir: Path) -> int:
+    faults = _faults(given)
+    with process.owned(state_dir):
+        if given.held and not process.is_held(state_dir):
+            process.hold(state_dir, str(os.getppid()))
+        return asyncio.run(_serve(given, state_dir, faults))
+
+
+async def _serve(given: argparse.Namespace, state_dir: Path, faults: Faults) -> int:
+    from broker.errors import Failed
+    from broker.lab.cluster import Cluster, ClusterSettings
+
+    settings = ClusterSettings(
+        state_dir=state_dir, fleet=given.vms, pong_deadline_s=given.pong_deadline, faults=faults, guest_kind=given.guests
+    )
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, asked.set)
+    try:
+        async with Cluster.start(settings) as cluster:
+            lab = process.RunningLab(
+                pid=os.getpid(),
+                started=process.process_identity(os.getpid()) or "",
+                url=cluster.url,
+                network=cluster.network,
+                guests=cluster.guest_kind,
+                vms=cluster.objects.count("virtualmachines.kubevirt.io"),
+                state_dir=state_dir,
+            )
+            process.write_description(lab)
+            console.progress(f"the lab is ready: {lab.url}, {lab.vms} VMs, guests by {lab.guests}")
+            console.progress(f"KUBECONFIG={lab.kubeconfig}")
+            while not asked.is_set() and (not given.held or process.is_held(state_dir)):
+                try:
+                    async with asyncio.timeout(_LOOK_EVERY_S if given.held else None):
+                        await asked.wait()
+                except TimeoutError:
+                    continue
+            (state_dir / "lab.json").unlink(missing_ok=True)
+    except (OSError, RuntimeError) as exc:
+        raise Failed("the lab could not start", code="lab-start", cause=str(exc)[:200]) from exc
+    return 0
+
+
+def _up(given: argparse.Namespace, state_dir: Path) -> int:
+    _faults(given)
+    found = process.find(state_dir)
+    if found is not None:
+        process.hold(state_dir, process.FOR_GOOD)
+        _tell(given, found, f"a lab runs already: {found.url} (process {found.pid})")
+        return 0
+    console.progress("starting the lab …")
+    options = ["--vms", str(given.vms), "--pong-deadline", str(given.pong_deadline)]
+    options += [word for fault in given.fault for word in ("--fault", fault)]
+    options += ["--guests", given.guests] if given.guests else []
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    process.hold(state_dir, process.FOR_GOOD)
+    try:
+        lab = process.start(state_dir, options)
+    except BrokerError:
+        process.release(state_dir, process.FOR_GOOD)
+        raise
+    _tell(given, lab, f"the lab is up: {lab.url}, {lab.vms} VMs, guests by {lab.guests}")
+    if given.output == "table":
+        where = f" --state-dir {given.state_dir}" if given.state_dir else ""
+        if given.state_dir:
+            console.answer(f"try: vmbroker --kubeconfig {lab.kubeconfig} vms -A")
+        else:
+            console.answer("try: vmbroker --lab vms -A\n     vmbroker --lab ssh vm/web/shop")
+        console.answer(f"end: vmbroker lab down{where}")
+    return 0
+
+
+def _down(given: argparse.Namespace, state_dir: Path) -> int:
+    lab = process.stop(state_dir)
+    if given.output == "json":
+        console.answer_json({"apiVersion": "vmbroker/v1", "kind": "LabStatus", "running": False, "stateDir": str(state_dir)})
+    else:
+        console.answer("no lab runs" if lab is None else f"the lab is down (process {lab.pid})")
+    return 0
+
+
+def _status(given: argparse.Namespace, state_dir: Path) -> int:
+    lab = process.find(state_dir)
+    if lab is not None:
+        _tell(given, lab, f"running: {lab.url}, process {lab.pid}, {lab.vms} VMs, guests by {lab.guests}, {lab.network}.0/24")
+        return 0
+    if given.output == "json":
+        console.answer_json({"apiVersion": "vmbroker/v1", "kind": "LabStatus", "running": False, "stateDir": str(state_dir)})
+    else:
+        console.answer("no lab runs; start one with `vmbroker lab up`")
+    return NotFound.exit_status
+
+
+def _kubeconfig(given: argparse.Namespace, state_dir: Path) -> int:
+    from broker.lab.kubeconfigs import kubeconfig_path
+
+    if process.find(state_dir) is None:
+        raise NotFound("no lab runs", code="no-lab", next_step="start one with `vmbroker lab up`")
+    try:
+        path = kubeconfig_path(state_dir, given.user)
+    except KeyError:
+        names = ", ".join(person.name for person in USERS)
+        raise NotFound("the lab has no user of that name", code="no-user", next_step=f"its users are {names}") from None
+    console.answer(str(path) if given.path else path.read_text().rstrip())
+    return 0
+
+
+def _tell(given: argparse.Namespace, lab: process.RunningLab, text: str) -> None:
+    if given.output == "table":
+        console.answer(text)
+        return
+    console.answer_json(
+        {
+            "apiVersion": "vmbroker/v1",
+            "kind": "LabStatus",
+            "running": True,
+            "pid": lab.pid,
+            "url": lab.url,
+            "network": f"{lab.network}.0/24",
+            "guests": lab.guests,
+            "vms": lab.vms,
+            "kubeconfig": str(lab.kubeconfig),
+            "stateDir": str(lab.state_dir),
+        }
+    )
+
+
+def _faults(given: argparse.Namespace) -> Faults:
+    faults = Faults()
+    for word in given.fault:
+        try:
+            parse_fault(word, faults)
+        except ValueError as exc:
+            raise UsageError(f"vmbroker lab: {exc}", next_step="see `vmbroker lab run --help`") from exc
+    return faults
+
+
+def _fleet(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > _FLEET_LIMIT:
+        raise argparse.ArgumentTypeError(f"a number from 0 to {_FLEET_LIMIT} is needed")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.5 <= value <= 3600:
+        raise argparse.ArgumentTypeError("seconds from 0.5 to 3600 are needed")
+    return value

@@ -1,0 +1,265 @@
+"""The lab as a process of its own: starting, finding and stopping it, for a user (`lab up`) or for one command (`--lab`).
+
+A state directory belongs to at most one running lab, which holds a lock on it. A lab that was started for commands ends
+when the last process that asked for it has ended; `lab up` asks for it for good.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.errors import Failed, SettingsError, TimedOut
+
+__all__ = [
+    "FOR_GOOD",
+    "RunningLab",
+    "default_state_dir",
+    "ensure",
+    "find",
+    "hold",
+    "is_held",
+    "owned",
+    "process_identity",
+    "release",
+    "start",
+    "stop",
+    "write_description",
+]
+
+READY_WITHIN_S = 30.0
+STOP_WITHIN_S = 10.0
+FOR_GOOD = "up"
+"""Name of the holder that `lab up` is."""
+_LOOK_EVERY_S = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningLab:
+    """What a running lab wrote about itself: process, API address, loopback range, how its guests run."""
+
+    pid: int
+    started: str
+    url: str
+    network: str
+    guests: str
+    vms: int
+    state_dir: Path
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+        return self.state_dir / "kubeconfigs" / "admin.yaml"
+
+
+def default_state_dir(environ: Mapping[str, str]) -> Path:
+    """Return where the user's own lab lies: `$XDG_STATE_HOME/vmbroker/lab`, by default below `~/.local/state`."""
+    base = environ.get("XDG_STATE_HOME", "")
+    root = Path(base) if base.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".local" / "state"
+    return root / "vmbroker" / "lab"
+
+
+def find(state_dir: Path) -> RunningLab | None:
+    """Return the lab that runs in a state directory, None where there is none (a file left by a dead one counts as none)."""
+    try:
+        told = json.loads((state_dir / "lab.json").read_text())
+        lab = RunningLab(
+            pid=int(told["pid"]),
+            started=str(told["started"]),
+            url=str(told["url"]),
+            network=str(told["network"]),
+            guests=str(told["guests"]),
+            vms=int(told["vms"]),
+            state_dir=state_dir,
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return lab if process_identity(lab.pid) == lab.started else None
+
+
+def ensure(state_dir: Path) -> Path:
+    """Return the kubeconfig of the lab of a state directory, started for this process where none runs.
+
+    The lab stays while this process lives, also after it became ssh by exec. Raises Failed, TimedOut or SettingsError.
+    """
+    _prepare(state_dir)
+    with _starting(state_dir):
+        hold(state_dir, str(os.getpid()))
+        lab = find(state_dir)
+        if lab is None:
+            lab = start(state_dir, [])
+    return lab.kubeconfig
+
+
+def start(state_dir: Path, options: Sequence[str]) -> RunningLab:
+    """Start a lab as a detached process and wait until it serves; Failed with its last words, TimedOut after 30 s."""
+    _prepare(state_dir)
+    log = state_dir / "lab.log"
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    words = [sys.executable, "-P", "-m", "broker.main", "lab", "run", "--held", "--state-dir", str(state_dir), *options]
+    with os.fdopen(descriptor, "wb") as output:
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+    until = time.monotonic() + READY_WITHIN_S
+    while True:
+        lab = find(state_dir)
+        if lab is not None and lab.pid == process.pid:
+            return lab
+        if process.poll() is not None:
+            raise Failed(
+                "the lab ended while it started",
+                code="lab-start",
+                cause=_last_words(log),
+                next_step="run `vmbroker lab run` to see all that it says",
+            )
+        if time.monotonic() > until:
+            process.kill()
+            raise TimedOut(
+                f"the lab was not ready within {READY_WITHIN_S:g} s",
+                code="lab-start",
+                cause=_last_words(log),
+                next_step="run `vmbroker lab run` to see all that it says",
+            )
+        time.sleep(_LOOK_EVERY_S)
+
+
+def stop(state_dir: Path) -> RunningLab | None:
+    """Stop the lab of a state directory and wait for its end; None where none runs, TimedOut where it does not end."""
+    lab = find(state_dir)
+    release(state_dir, FOR_GOOD)
+    if lab is None:
+        return None
+    os.kill(lab.pid, signal.SIGTERM)
+    until = time.monotonic() + STOP_WITHIN_S
+    while process_identity(lab.pid) == lab.started:
+        if time.monotonic() > until:
+            raise TimedOut(
+                f"the lab (process {lab.pid}) did not end within {STOP_WITHIN_S:g} s", next_step=f"end it: kill -9 {lab.pid}"
+            )
+        _reap(lab.pid)
+        time.sleep(_LOOK_EVERY_S)
+    return lab
+
+
+def hold(state_dir: Path, holder: str) -> None:
+    """Note a process (its pid as text) or FOR_GOOD as a reason for the lab to go on."""
+    folder = state_dir / "held-by"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    told = "" if holder == FOR_GOOD else process_identity(int(holder)) or ""
+    (folder / holder).write_text(told)
+
+
+def release(state_dir: Path, holder: str) -> None:
+    """Take one reason back."""
+    (state_dir / "held-by" / holder).unlink(missing_ok=True)
+
+
+def is_held(state_dir: Path) -> bool:
+    """Say whether anybody still wants the lab; notes of dead processes are removed on the way."""
+    held = False
+    for note in list((state_dir / "held-by").glob("*")):
+        try:
+            is_alive = note.name == FOR_GOOD or process_identity(int(note.name)) == note.read_text()
+        except (OSError, ValueError):
+            is_alive = False
+        if is_alive:
+            held = True
+        else:
+            note.unlink(missing_ok=True)
+    return held
+
+
+def process_identity(pid: int) -> str | None:
+    """Return when a process started, as text that no later process of the same pid has; None where it does not run."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None if Path("/proc/self/stat").exists() else _identity_by_ps(pid)
+    return None if fields[0] in ("Z", "X") else fields[19]
+
+
+def write_description(lab: RunningLab) -> None:
+    """Write what `find` reads, in one step."""
+    told = {
+        "pid": lab.pid,
+        "started": lab.started,
+        "url": lab.url,
+        "network": lab.network,
+        "guests": lab.guests,
+        "vms": lab.vms,
+    }
+    beside = lab.state_dir / ".lab.json"
+    beside.write_text(json.dumps(told))
+    beside.replace(lab.state_dir / "lab.json")
+
+
+@contextmanager
+def owned(state_dir: Path) -> Iterator[None]:
+    """Own a state directory while a lab runs in it; Failed where another one does."""
+    _prepare(state_dir)
+    with (state_dir / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise Failed(
+                "a lab runs in this state directory already",
+                code="lab-running",
+                next_step="see it with `vmbroker lab status`, or name another --state-dir",
+            ) from exc
+        try:
+            yield
+        finally:
+            (state_dir / "lab.json").unlink(missing_ok=True)
+
+
+@contextmanager
+def _starting(state_dir: Path) -> Iterator[None]:
+    """Let one process at a time look for a lab and start it."""
+    with (state_dir / "start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _prepare(state_dir: Path) -> None:
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = state_dir.stat()
+    except OSError as exc:
+        raise SettingsError(
+            f"the lab's state directory {state_dir} cannot be used", cause=exc.strerror, next_step="name another --state-dir"
+        ) from exc
+    if found.st_uid != os.geteuid():
+        raise SettingsError(
+            f"the lab's state directory {state_dir} belongs to somebody else", next_step="name another --state-dir"
+        )
+    state_dir.chmod(0o700)
+
+
+def _identity_by_ps(pid: int) -> str | None:
+    done = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+def _reap(pid: int) -> None:
+    """A lab that this very process started is our child, and stays a zombie until we ask."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        pass
+
+
+def _last_words(log: Path) -> str:
+    try:
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return "it said nothing"
+    shown = "".join(char for char in (lines[-1] if lines else "it said nothing")[:200] if char.isprintable())
+    return shown
