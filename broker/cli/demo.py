@@ -73,6 +73,8 @@ def _try(step: Step, bench: Bench, number: int) -> Result:
         outcome, detail = "failed", clean(failure)
     except subprocess.TimeoutExpired:
         outcome, detail = "failed", clean(f"no end within {bench.limit_s:g} s")
+    except (KeyError, IndexError, ValueError, OSError) as odd:
+        outcome, detail = "failed", clean(f"an answer of another shape: {type(odd).__name__} {odd}")
     return Result(step=step, outcome=outcome, detail=detail, took_s=time.monotonic() - began)
 
 

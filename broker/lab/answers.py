@@ -17,7 +17,7 @@ Json = dict[str, Any]
 
 
 class ApiError(Exception):
-    """A request that ends with a Status: HTTP code, reason ("" for none), message, details, list metadata, Retry-After in seconds."""
+    """A request that ends with a Status: HTTP code, reason ("" for none), message, details, list metadata, `Retry-After`."""
 
     def __init__(
         self,
@@ -103,7 +103,8 @@ def forbidden(user: User, asked: Attributes) -> ApiError:
     qualified = f"{asked.resource}.{asked.group}" if asked.group else asked.resource
     named = f'{qualified} "{asked.name}"' if asked.name else qualified
     place = f'in the namespace "{asked.namespace}"' if asked.namespace else "at the cluster scope"
-    message = f'{named} is forbidden: User "{user.name}" cannot {asked.verb} resource "{resource}" in API group "{asked.group}" {place}'
+    what = f'resource "{resource}" in API group "{asked.group}" {place}'
+    message = f'{named} is forbidden: User "{user.name}" cannot {asked.verb} {what}'
     details = {
         **({"name": asked.name} if asked.name else {}),
         **({"group": asked.group} if asked.group else {}),

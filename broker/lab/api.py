@@ -131,10 +131,10 @@ class ApiServer:
             return web.Response(text="ok")
         if joined in ("api", "apis"):
             return self._root(request, discovery, is_core=joined == "api")
-        found: Any = None
         if joined == "openapi/v3":
-            found = discovery.openapi_index()
-        elif segments == ["api", "v1"]:
+            return answer_json(discovery.openapi_index(), content_type="text/plain; charset=utf-8")
+        found: Any = None
+        if segments == ["api", "v1"]:
             found = discovery.resources("", "v1")
         elif len(segments) == 2 and segments[0] == "apis":
             found = discovery.group(segments[1])
@@ -228,7 +228,8 @@ def _not_allowed() -> ApiError:
 async def _body(request: web.Request) -> dict[str, Any]:
     kind = request.content_type
     if kind not in ("application/json", "application/octet-stream"):
-        message = "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml"
+        accepted = "application/json, application/yaml"
+        message = f"the body of the request was in an unknown format - accepted media types include: {accepted}"
         raise ApiError(415, "UnsupportedMediaType", message, details={})
     try:
         body = json.loads(await request.read())

@@ -1,34 +1,42 @@
 """A guest as an asyncssh server in the lab's own process: for machines without sshd or without namespaces.
 
-Shells and commands are real subprocesses in a home of the guest's own. As root they run under an unprivileged uid,
-and files go through OpenSSH's sftp-server under that uid or not at all.
+Shells and commands are real subprocesses in a home of the guest's own. As root they run as `nobody`, and files go
+through OpenSSH's sftp-server as `nobody`; where that program is not there, root's lab has no sftp.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import pty
+import pwd
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import asyncssh
+from asyncssh.channel import SSHChannel
 
 from broker.lab.guests import Guest
+from broker.lab.ssh_keys import ssh_key
+from broker.tasks import Supervisor
 
 __all__ = ["AsyncsshGuest"]
 
-_FIRST_UID = 50000
-_UIDS_PER_GUEST = 16
+_NOBODY = 65534
 _SFTP_SERVERS = (
     "/usr/lib/openssh/sftp-server",
     "/usr/libexec/openssh/sftp-server",
     "/usr/lib/ssh/sftp-server",
     "/usr/libexec/sftp-server",
 )
-_TAKE_TERMINAL = "import fcntl,os,sys,termios;fcntl.ioctl(0,termios.TIOCSCTTY,0);os.execv(sys.argv[1],sys.argv[1:])"
+# For systems without setsid(1): become the terminal's session, then the shell.
+_TAKE_TERMINAL = "import fcntl,os,sys,termios;os.setsid();fcntl.ioctl(0,termios.TIOCSCTTY,0);os.execv(sys.argv[1],sys.argv[1:])"
 
 
 class AsyncsshGuest:
@@ -36,12 +44,12 @@ class AsyncsshGuest:
 
     kind = "asyncssh"
 
-    def __init__(self, guest: Guest, folder: Path, address: str, port: int, *, index: int) -> None:
+    def __init__(self, guest: Guest, folder: Path, address: str, port: int) -> None:
         self._guest = guest
         self._folder = folder
         self._address = address
         self.port = port
-        self._index = index
+        self._homes = folder / "home"
         self._acceptor: asyncssh.SSHAcceptor | None = None
 
     async def start(self) -> None:
@@ -51,11 +59,9 @@ class AsyncsshGuest:
             self._address,
             self.port,
             server_host_keys=[key],
-            server_factory=lambda: _Door(self._guest),
-            process_factory=self._serve,
+            server_factory=lambda: _Door(self._guest, self._session),
             encoding=None,
-            sftp_factory=None if os.geteuid() == 0 else self._files,
-            allow_scp=os.geteuid() != 0,
+            line_editor=False,
             agent_forwarding=True,
             backlog=200,
         )
@@ -71,31 +77,35 @@ class AsyncsshGuest:
         if acceptor is not None:
             acceptor.close()
             await acceptor.wait_closed()
+            if os.geteuid() == 0:
+                await asyncio.to_thread(shutil.rmtree, self._homes, ignore_errors=True)
 
     def _prepare(self) -> asyncssh.SSHKey:
+        (self._folder / "ssh").mkdir(mode=0o755, parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            # The state directory is closed to the account that root's guests run under.
+            self._homes = Path(tempfile.mkdtemp(prefix="vmbroker-guest-"))
+            self._homes.chmod(0o711)
         for account in self._guest.accounts:
             home = self._home(account.name)
             (home / ".ssh").mkdir(mode=0o700, parents=True, exist_ok=True)
             if os.geteuid() == 0:
-                uid = self._uid(account.name)
                 for path in (home, home / ".ssh"):
-                    os.chown(path, uid, uid)
-        self._folder.chmod(0o755)
-        path = self._folder / "asyncssh_host_key"
-        if not path.exists():
-            made = asyncssh.generate_private_key("ssh-ed25519", comment=self._guest.key)
-            path.touch(mode=0o600)
-            path.write_bytes(made.export_private_key())
+                    os.chown(path, _guest_uid(), _guest_uid())
+        path = self._folder / "ssh/ssh_host_ed25519_key"
+        ssh_key(path, comment=self._guest.key)
         return asyncssh.read_private_key(str(path))
 
     def _home(self, user: str) -> Path:
-        return self._folder / "home" / user
+        return self._homes / user
 
-    def _uid(self, user: str) -> int:
-        names = [account.name for account in self._guest.accounts]
-        return _FIRST_UID + self._index * _UIDS_PER_GUEST + names.index(user)
+    def _session(self) -> asyncssh.SSHServerProcess[bytes]:
+        if _sftp_server() is not None:
+            return _Session(self._serve, None, 0, False)
+        return asyncssh.SSHServerProcess(self._serve, None if os.geteuid() == 0 else self._files, 0, False)
 
-    def _files(self, channel: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:
+    def _files(self, channel: SSHChannel[bytes]) -> asyncssh.SFTPServer:
+        assert isinstance(channel, asyncssh.SSHServerChannel)
         user = str(channel.get_extra_info("username"))
         return _HomeFiles(channel, self._home(user))
 
@@ -106,31 +116,24 @@ class AsyncsshGuest:
             process.stderr.write(b"This subsystem is not here.\n")
             process.exit(1)
             return
-        terminal = pty.openpty() if process.term_type else None
-        home = self._home(user)
-        env = {
-            "HOME": str(home),
-            "USER": user,
-            "LOGNAME": user,
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "LANG": "C.UTF-8",
-            "PS1": f"{user}@{self._guest.name}:\\w\\$ ",
-            **({"TERM": process.term_type} if process.term_type else {}),
-        }
-        if terminal is not None:
-            words = [sys.executable, "-I", "-S", "-c", _TAKE_TERMINAL, *words]
-        ends: int = subprocess.PIPE if terminal is None else terminal[1]
         root = os.geteuid() == 0
+        uid = _guest_uid()
+        terminal = pty.openpty() if process.term_type else None
+        if terminal is not None:
+            words = _in_terminal(words)
+            if root:
+                os.fchown(terminal[1], uid, uid)
+        ends: int = subprocess.PIPE if terminal is None else terminal[1]
         child = await asyncio.create_subprocess_exec(
-            *words,
+            *_mortal(words),
             stdin=ends,
             stdout=ends,
             stderr=ends,
-            cwd=home,
-            env=env,
-            start_new_session=True,
-            user=self._uid(user) if root else None,
-            group=self._uid(user) if root else None,
+            cwd=self._home(user),
+            env=self._environment(process, user),
+            start_new_session=terminal is None,
+            user=uid if root else None,
+            group=uid if root else None,
             extra_groups=[] if root else None,
         )
         if terminal is None:
@@ -140,22 +143,60 @@ class AsyncsshGuest:
             keyboard = os.fdopen(os.dup(terminal[0]), "wb", 0)
             screen = os.fdopen(terminal[0], "rb", 0)
             await process.redirect(stdin=keyboard, stdout=screen)
-        try:
-            status = await child.wait()
-            await process.stdout.drain()
-        except asyncio.CancelledError:
-            child.kill()
-            raise
+        status = await _status(child, process)
         if status < 0:
             process.exit_with_signal(_signal_name(-status))
         else:
             process.exit(status)
+        await process.wait_closed()
+
+    def _environment(self, process: asyncssh.SSHServerProcess[bytes], user: str) -> dict[str, str]:
+        found = {
+            "HOME": str(self._home(user)),
+            "USER": user,
+            "LOGNAME": user,
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "PS1": f"{user}@{self._guest.name}:\\w\\$ ",
+        }
+        if process.term_type:
+            found["TERM"] = process.term_type
+        connection = process.channel.get_connection()
+        agent = connection.get_agent_path() if isinstance(connection, asyncssh.SSHServerConnection) else None
+        if agent:
+            found["SSH_AUTH_SOCK"] = agent
+            if os.geteuid() == 0:
+                for path in (Path(agent).parent, Path(agent)):
+                    os.chown(path, _guest_uid(), _guest_uid())
+        return found
+
+
+class _Session(asyncssh.SSHServerProcess[bytes]):
+    """A session in which sftp is a process like any other: OpenSSH's sftp-server under the guest's own uid."""
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        """Say whether there is such a subsystem."""
+        return subsystem == "sftp"
+
+    def session_started(self) -> None:
+        """Start the process; asyncssh itself would look for its own SFTP server here."""
+        if self.channel.get_subsystem() != "sftp":
+            super().session_started()
+            return
+        made = self._start_process(
+            asyncssh.SSHReader(self, self.channel),
+            asyncssh.SSHWriter(self, self.channel),
+            asyncssh.SSHWriter(self, self.channel, asyncssh.EXTENDED_DATA_STDERR),
+        )
+        if inspect.isawaitable(made):
+            self.channel.get_connection().create_task(made)
 
 
 class _Door(asyncssh.SSHServer):
     """Lets in the accounts by their keys; forwards TCP as a plain sshd would."""
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(self, guest: Guest, session: Callable[[], asyncssh.SSHServerProcess[bytes]]) -> None:
+        self._session = session
         self._accounts = {account.name: account for account in guest.accounts}
         self._keys: list[asyncssh.SSHKey] = []
 
@@ -172,6 +213,10 @@ class _Door(asyncssh.SSHServer):
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         """Accept a key that cloud-init would have written."""
         return key in self._keys
+
+    def session_requested(self) -> asyncssh.SSHServerProcess[bytes]:
+        """Shell, command or sftp."""
+        return self._session()
 
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
         """-L, -D and ProxyJump."""
@@ -191,7 +236,7 @@ class _HomeFiles(asyncssh.SFTPServer):
 
     def map_path(self, path: bytes) -> bytes:
         """Relative paths are the home's."""
-        return path if path.startswith(b"/") else os.path.join(self._home_path, path)
+        return path if path.startswith(b"/") else self._home_path + b"/" + path
 
     def realpath(self, path: bytes) -> bytes:
         """Absolute form of a path."""
@@ -200,7 +245,7 @@ class _HomeFiles(asyncssh.SFTPServer):
 
 def _words(process: asyncssh.SSHServerProcess[bytes]) -> list[str] | None:
     if process.subsystem == "sftp":
-        server = next((path for path in _SFTP_SERVERS if Path(path).exists()), None)
+        server = _sftp_server()
         return None if server is None else [server]
     if process.subsystem is not None:
         return None
@@ -210,9 +255,50 @@ def _words(process: asyncssh.SSHServerProcess[bytes]) -> list[str] | None:
     return [shell, "-c", process.command]
 
 
-def _signal_name(number: int) -> str:
-    import signal
+async def _status(child: asyncio.subprocess.Process, process: asyncssh.SSHServerProcess[bytes]) -> int:
+    """Return how the child ended once all that it wrote is on its way; a client that goes away hangs it up."""
+    try:
+        async with Supervisor("session") as tasks:
+            ended = tasks.start(child.wait(), name="child")
+            gone = tasks.start(process.channel.wait_closed(), name="channel")
+            await asyncio.wait({ended, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                await process.stdout.drain()
+    finally:
+        if child.returncode is None:
+            try:
+                os.killpg(child.pid, signal.SIGHUP)
+            except ProcessLookupError:
+                child.kill()
+    return await child.wait()
 
+
+def _mortal(words: list[str]) -> list[str]:
+    """Let a process end with the lab, however that ends, where the system can (Linux)."""
+    setpriv = shutil.which("setpriv")
+    return words if setpriv is None else [setpriv, "--pdeathsig", "HUP", *words]
+
+
+def _guest_uid() -> int:
+    """The account of root's guests: one that /etc/passwd names, as sftp-server demands."""
+    try:
+        return pwd.getpwnam("nobody").pw_uid
+    except KeyError:
+        return _NOBODY
+
+
+def _in_terminal(words: list[str]) -> list[str]:
+    taker = shutil.which("setsid")
+    if taker is not None:
+        return [taker, "--ctty", *words]
+    return [sys.executable, "-I", "-S", "-c", _TAKE_TERMINAL, *words]
+
+
+def _sftp_server() -> str | None:
+    return next((path for path in _SFTP_SERVERS if Path(path).exists()), None)
+
+
+def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name.removeprefix("SIG")
     except ValueError:

@@ -1,10 +1,9 @@
-"""The pretend cluster in one piece: objects, API server over TLS, virt-api, guests; in process for tests, a process for users."""
+"""The pretend cluster in one piece: objects, API server over TLS, virt-api, guests."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from broker.lab.objects import Objects
 from broker.lab.paths import SubresourcePath
 from broker.lab.portforward import PortForward
 from broker.lab.seed import guests_of, plant
+from broker.lab.ssh_keys import ssh_key
 from broker.lab.tunnel import Pace
 from broker.lab.virtapi import NotAvailable, VirtApi
 
@@ -87,7 +87,8 @@ class Cluster:
     async def _enter(self, stack: AsyncExitStack) -> None:
         settings = self.settings
         if settings.has_seed:
-            key = await asyncio.to_thread(_ssh_key, settings.state_dir / "ssh")
+            (settings.state_dir / "ssh").mkdir(mode=0o700, exist_ok=True)
+            key = ssh_key(settings.state_dir / "ssh" / "id_ed25519", comment="vmbroker-lab")
             self.network = stack.enter_context(AddressRange(settings.state_dir)).network
             self.ssh_port = ssh_port_here((f"{self.network}.11",))
             plant(self.objects, network=self.network, keys=(key,), ssh_port=self.ssh_port, fleet=settings.fleet)
@@ -162,17 +163,3 @@ def _listener(directory: Path) -> socket.socket:
         listener.bind(("127.0.0.1", 0))
     memory.write_text(str(listener.getsockname()[1]))
     return listener
-
-
-def _ssh_key(directory: Path) -> str:
-    """Return the public key line that the guests authorise, made once a state directory."""
-    directory.mkdir(mode=0o700, exist_ok=True)
-    path = directory / "id_ed25519"
-    if not path.exists():
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "vmbroker-lab", "-f", str(path)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=True,
-        )
-    return path.with_suffix(".pub").read_text().strip()

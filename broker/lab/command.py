@@ -9,7 +9,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from broker.errors import BrokerError, NotFound, UsageError
+from broker.errors import NotFound, UsageError
 from broker.lab import console, process
 from broker.lab.faults import FAULT_NAMES, Faults, parse_fault
 from broker.lab.seed_access import USERS
@@ -51,7 +51,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="vmbroker lab",
-        description="A pretend KubeVirt cluster on this machine: a Kubernetes API over TLS, and guests that are real SSH servers.",
+        description="A pretend KubeVirt cluster on this machine: a Kubernetes API over TLS, guests that are real SSH servers.",
         epilog="examples:\n  vmbroker lab up\n  vmbroker --lab ssh vm/web/shop\n  vmbroker lab kubeconfig --user carol --path\n"
         "  vmbroker lab down\n\nexit status: 0 done, 1 failed, 2 usage, 3 no such user or no lab runs, 6 timed out",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -116,7 +116,7 @@ async def _serve(given: argparse.Namespace, state_dir: Path, faults: Faults) -> 
             process.write_description(lab)
             console.progress(f"the lab is ready: {lab.url}, {lab.vms} VMs, guests by {lab.guests}")
             console.progress(f"KUBECONFIG={lab.kubeconfig}")
-            while not asked.is_set() and (not given.held or process.is_held(state_dir)):
+            while not asked.is_set() and not (given.held and process.is_abandoned(state_dir)):
                 try:
                     async with asyncio.timeout(_LOOK_EVERY_S if given.held else None):
                         await asked.wait()
@@ -130,22 +130,15 @@ async def _serve(given: argparse.Namespace, state_dir: Path, faults: Faults) -> 
 
 def _up(given: argparse.Namespace, state_dir: Path) -> int:
     _faults(given)
-    found = process.find(state_dir)
-    if found is not None:
-        process.hold(state_dir, process.FOR_GOOD)
-        _tell(given, found, f"a lab runs already: {found.url} (process {found.pid})")
-        return 0
-    console.progress("starting the lab …")
     options = ["--vms", str(given.vms), "--pong-deadline", str(given.pong_deadline)]
     options += [word for fault in given.fault for word in ("--fault", fault)]
     options += ["--guests", given.guests] if given.guests else []
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    process.hold(state_dir, process.FOR_GOOD)
-    try:
-        lab = process.start(state_dir, options)
-    except BrokerError:
-        process.release(state_dir, process.FOR_GOOD)
-        raise
+    if process.find(state_dir) is None:
+        console.progress("starting the lab …")
+    lab, is_new = process.bring_up(state_dir, process.FOR_GOOD, options)
+    if not is_new:
+        _tell(given, lab, f"a lab runs already: {lab.url} (process {lab.pid})")
+        return 0
     _tell(given, lab, f"the lab is up: {lab.url}, {lab.vms} VMs, guests by {lab.guests}")
     if given.output == "table":
         where = f" --state-dir {given.state_dir}" if given.state_dir else ""

@@ -75,13 +75,14 @@ class Discovery:
 
     def openapi_index(self) -> Json:
         """`/openapi/v3`: the documents by group and version."""
-        paths = {}
+        names = ["api", "apis", "version"]
         for group, versions in self._catalogue.groups.items():
-            for version in versions:
-                path = f"apis/{group}/{version}" if group else f"api/{version}"
-                digest = hashlib.sha512(path.encode()).hexdigest().upper()
-                paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"}
-        return {"paths": dict(sorted(paths.items()))}
+            names += [f"apis/{group}/{version}" if group else f"api/{version}" for version in versions]
+        paths = {}
+        for path in sorted(names):
+            digest = hashlib.sha512(path.encode()).hexdigest().upper()
+            paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"}
+        return {"paths": paths}
 
     def _group(self, name: str) -> Json:
         versions = [{"groupVersion": f"{name}/{version}", "version": version} for version in self._catalogue.groups[name]]

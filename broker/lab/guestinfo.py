@@ -20,7 +20,7 @@ _COMMANDS = (
 
 
 class GuestInformation:
-    """Answers from the VMI's own status; every refusal is a 500 in plain text, as in KubeVirt pkg/virt-api/rest/subresource.go."""
+    """Answers from the VMI's own status; every refusal is a 500 in plain text (KubeVirt pkg/virt-api/rest/subresource.go)."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects

@@ -112,7 +112,7 @@ class Guests:
                         server = sshd_guest.SshdGuest(guest, folder, index=index, mode=mode, host_names=names)
                     else:
                         port = 0 if self.has_one_address else guest.ssh_port
-                        server = asyncssh_guest.AsyncsshGuest(guest, folder, self._listening_address(guest), port, index=index)
+                        server = asyncssh_guest.AsyncsshGuest(guest, folder, self._listening_address(guest), port)
                     self._servers[guest.key] = server
                     starting.append(tasks.start(self._start(guest, server), name=guest.key))
                 for task in starting:

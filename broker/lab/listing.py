@@ -62,12 +62,12 @@ async def list_answer(objects: Objects, resource: Resource, version: str, namesp
     except Compacted as exc:
         if position is None:
             raise expired("The resourceVersion for the provided list is too old.") from exc
-        fresh = continue_token(position.start.rstrip("\0"), -1, prefix=prefix)
+        fresh = continue_token(position.start.rstrip("\0"), -1, prefix=prefix, is_first=False)
         raise expired(_EXPIRED_TOKEN, metadata={"continue": fresh}) from exc
     shown_version = at if at is not None else objects.resource_version
     metadata: Json = {}
     if following is not None and page:
-        metadata["continue"] = continue_token(page[-1].key, shown_version, prefix=prefix)
+        metadata["continue"] = continue_token(page[-1].key, shown_version, prefix=prefix, is_first=position is None)
         if remaining:
             metadata["remainingItemCount"] = remaining
     metadata["resourceVersion"] = str(shown_version)
@@ -114,9 +114,9 @@ def _body(form: Form, resource: Resource, version: str, page: list[Entry], metad
         return msgspec.json.encode({**head, "items": items})
     kind, api_version = f"{resource.kind}List", resource.api_version(version)
     if resource.is_custom:
-        items = b",".join(encoded_in(entry, resource, version) for entry in page)
+        joined = b",".join(encoded_in(entry, resource, version) for entry in page)
         tail = msgspec.json.encode({"kind": kind, "metadata": {"continue": "", **metadata}})
-        return b'{"apiVersion":' + msgspec.json.encode(api_version) + b',"items":[' + items + b"]," + tail[1:]
+        return b'{"apiVersion":' + msgspec.json.encode(api_version) + b',"items":[' + joined + b"]," + tail[1:]
     # Items of a built-in list carry no kind and apiVersion of their own.
     bare = [{key: value for key, value in entry.decode().items() if key not in ("apiVersion", "kind")} for entry in page]
     head = {"kind": kind, "apiVersion": api_version, "metadata": _ordered(metadata)}

@@ -55,7 +55,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One change of one object: what it is now (for DELETED the last state, with the version of the deletion) and what it was."""
+    """One change of one object: what it is now (for DELETED the last state, with the deletion's version) and what it was."""
 
     type: ChangeType
     resource: str

@@ -23,9 +23,12 @@ class Position:
     resource_version: int
 
 
-def continue_token(key: str, resource_version: int, *, prefix: str) -> str:
-    """Return the token for what follows `key`; `prefix` (`namespace/`) is cut off as the real server's storage prefix is."""
-    start = f"/{key.removeprefix(prefix)}\0"
+def continue_token(key: str, resource_version: int, *, prefix: str, is_first: bool) -> str:
+    """Return the token for what follows `key`; `prefix` (`namespace/`) is cut off as the real server's storage prefix is.
+
+    A first page comes from the real server's cache, whose prefix leaves the slash in front; later ones come from etcd.
+    """
+    start = f"{'/' if is_first else ''}{key.removeprefix(prefix)}\0"
     body = json.dumps({"v": TOKEN_VERSION, "rv": resource_version, "start": start}, separators=(",", ":"))
     return base64.urlsafe_b64encode(body.encode()).decode().rstrip("=")
 

@@ -17,16 +17,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
-from broker.errors import Failed, SettingsError, TimedOut
+from broker.errors import BrokerError, Failed, SettingsError, TimedOut
 
 __all__ = [
     "FOR_GOOD",
     "RunningLab",
+    "bring_up",
     "default_state_dir",
     "ensure",
     "find",
     "hold",
+    "is_abandoned",
     "is_held",
     "owned",
     "process_identity",
@@ -91,13 +94,40 @@ def ensure(state_dir: Path) -> Path:
 
     The lab stays while this process lives, also after it became ssh by exec. Raises Failed, TimedOut or SettingsError.
     """
+    lab, _ = bring_up(state_dir, str(os.getpid()), [])
+    return lab.kubeconfig
+
+
+def bring_up(state_dir: Path, holder: str, options: Sequence[str]) -> tuple[RunningLab, bool]:
+    """Return the lab of a state directory for a holder (see `hold`), and whether it had to be started (with `options`).
+
+    Raises Failed, TimedOut or SettingsError.
+    """
     _prepare(state_dir)
     with _starting(state_dir):
-        hold(state_dir, str(os.getpid()))
+        hold(state_dir, holder)
         lab = find(state_dir)
-        if lab is None:
-            lab = start(state_dir, [])
-    return lab.kubeconfig
+        if lab is not None:
+            return lab, False
+        if holder != FOR_GOOD:
+            # What `lab up` noted went with the lab that it started.
+            release(state_dir, FOR_GOOD)
+        try:
+            return start(state_dir, options), True
+        except BrokerError:
+            release(state_dir, holder)
+            raise
+
+
+def is_abandoned(state_dir: Path) -> bool:
+    """Say whether nobody wants the lab any more; from then on `find` no longer shows it, so that nobody comes by it."""
+    if is_held(state_dir):
+        return False
+    with (state_dir / "start.lock").open("w") as lock:
+        if not _locked(lock) or is_held(state_dir):
+            return False
+        (state_dir / "lab.json").unlink(missing_ok=True)
+        return True
 
 
 def start(state_dir: Path, options: Sequence[str]) -> RunningLab:
@@ -206,18 +236,28 @@ def owned(state_dir: Path) -> Iterator[None]:
     """Own a state directory while a lab runs in it; Failed where another one does."""
     _prepare(state_dir)
     with (state_dir / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            raise Failed(
-                "a lab runs in this state directory already",
-                code="lab-running",
-                next_step="see it with `vmbroker lab status`, or name another --state-dir",
-            ) from exc
+        until = time.monotonic() + STOP_WITHIN_S
+        while not _locked(lock):
+            # A lab that shows no description any more is about to end.
+            if find(state_dir) is not None or time.monotonic() > until:
+                raise Failed(
+                    "a lab runs in this state directory already",
+                    code="lab-running",
+                    next_step="see it with `vmbroker lab status`, or name another --state-dir",
+                )
+            time.sleep(_LOOK_EVERY_S)
         try:
             yield
         finally:
             (state_dir / "lab.json").unlink(missing_ok=True)
+
+
+def _locked(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
@@ -257,9 +297,10 @@ def _reap(pid: int) -> None:
 
 
 def _last_words(log: Path) -> str:
+    """The cause that a lab gave before it ended, else its last line, in printable characters."""
     try:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     except OSError:
-        return "it said nothing"
-    shown = "".join(char for char in (lines[-1] if lines else "it said nothing")[:200] if char.isprintable())
-    return shown
+        lines = []
+    told = [line for line in lines if line.startswith(("cause:", "error:"))] or lines or ["it said nothing"]
+    return "".join(char for char in told[-1].removeprefix("cause:").strip()[:200] if char.isprintable())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +119,16 @@ class Authoriser:
             for role in self._objects.select(ROLES)
         }
         for role in cluster_roles:
-            self._roles["", role["metadata"]["name"]] = tuple(_rules(role, cluster_roles, set()))
+            self._roles["", role["metadata"]["name"]] = _distinct(_rules(role, cluster_roles, set()))
+
+
+def _distinct(rules: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """Each rule once, as Kubernetes' aggregation controller (clusterroleaggregation_controller.go) writes them."""
+    kept: list[Mapping[str, Any]] = []
+    for rule in rules:
+        if rule not in kept:
+            kept.append(rule)
+    return tuple(kept)
 
 
 def _rules(role: Json, all_roles: list[Json], seen: set[str]) -> Iterator[Mapping[str, Any]]:

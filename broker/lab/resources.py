@@ -23,7 +23,7 @@ CUSTOM_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column of a Table (additionalPrinterColumns of a CRD): `path` is a JSONPath; priority above 0 means `-o wide` only."""
+    """One column of a Table (additionalPrinterColumns of a CRD): `path` is a JSONPath; priority above 0: `-o wide` only."""
 
     name: str
     type: str
@@ -150,7 +150,7 @@ class Catalogue:
 
 
 def resource_of_crd(crd: Mapping[str, Any]) -> Resource:
-    """Return the resource that a CustomResourceDefinition (apiextensions.k8s.io/v1) declares. Raises KeyError for one without names."""
+    """Return the resource that a CustomResourceDefinition (apiextensions.k8s.io/v1) declares. KeyError without names."""
     spec = crd["spec"]
     names = spec["names"]
     served = [version for version in spec["versions"] if version.get("served")]

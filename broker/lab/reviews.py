@@ -81,7 +81,8 @@ def _access(body: Mapping[str, Any], user: User, authoriser: Authoriser) -> Json
             name=asked.get("name", ""),
         )
     else:
-        attributes = Attributes(verb=path.get("verb", ""), path=path.get("path", "/"))
+        url = path or {}
+        attributes = Attributes(verb=url.get("verb", ""), path=url.get("path", "/"))
     decision = authoriser.allowed(user, attributes)
     status: Json = {"allowed": decision.allowed, **({"reason": decision.reason} if decision.reason else {})}
     return {

@@ -23,63 +23,67 @@ _LONG = "a-very-long-machine-name-that-fills-a-whole-dns-label-of-63-abc"
 
 def machines(network: str) -> tuple[Machine, ...]:
     """Return the seed's machines with addresses below `network` (`127.A.B`); the situations of kubevirt.md E6 and A3."""
+    return (*_shop(network), *_team_a(network), *_team_b(), *_infra(network))
 
-    def pod(number: int, **more: Any) -> Nic:
-        return Nic(name="default", addresses=(f"{network}.{number}",), **more)
 
-    lan = Nic(name="lan", binding="bridge", network="vlan120", pod_interface="pod37a8eec1ce1", guest_interface="eth1")
-    return (
-        Machine(namespace="shop", name="web", nics=(pod(11), replace(lan, addresses=("192.168.120.11",))), guest="real"),
-        Machine(namespace="shop", name="db", nics=(pod(12),), user="debian", system="debian", node="node-2", guest="real"),
-        Machine(namespace="shop", name="web.blue", nics=(pod(13),), guest="real"),
-        Machine(namespace="shop", name="stopped", nics=(Nic(name="default"),), state="stopped"),
-        Machine(namespace="shop", name="paused", nics=(pod(14),), state="paused", guest="silent"),
-        Machine(namespace="shop", name="dual", nics=(Nic(name="default", addresses=(f"{network}.15", "fd10:244::15")),), guest="real"),
-        Machine(namespace="shop", name="lone", nics=(pod(16),), guest="real", has_vm=False, user="ops"),
-        Machine(namespace="team-a", name="web", nics=(pod(21),), user="cloud-user", system="centos", guest="real"),
-        Machine(namespace="team-a", name="closed", nics=(pod(22, ports=(80, 443)),), guest="silent"),
-        Machine(namespace="team-a", name="silent", nics=(pod(23),), guest="silent"),
-        Machine(namespace="team-a", name="filtered", nics=(pod(24),), guest="filtered"),
-        Machine(namespace="team-a", name="noaddress", nics=(Nic(name="default", source="domain"),)),
-        Machine(namespace="team-a", name="nonics", nics=()),
-        Machine(namespace="team-a", name="starting", nics=(Nic(name="default"),), state="starting", has_agent=False),
-        Machine(
-            namespace="team-b",
-            name="tenant",
-            nics=(Nic(name="default", binding="plugin l2bridge", addresses=("10.200.0.7",), pod_interface="ovn-udn1"),),
-        ),
-        Machine(
-            namespace="infra",
-            name="lan-only",
-            nics=(replace(lan, network="lan", addresses=("192.168.50.31",), guest_interface="eth0"),),
-        ),
-        Machine(
-            namespace="infra",
-            name="lan-first",
-            nics=(
-                replace(lan, network="lan", addresses=("192.168.50.32",), guest_interface="eth0"),
-                Nic(name="overlay", binding="bridge", network="overlay", addresses=("10.99.0.32",), pod_interface="pod5b1e0f7a3c2"),
-            ),
-        ),
-        Machine(namespace="infra", name="nat", nics=(Nic(name="default", addresses=("10.0.2.2",)),)),
-        Machine(
-            namespace="infra",
-            name="fast",
-            nics=(pod(33), Nic(name="fast", binding="sriov", network="fast", pod_interface="pod9f8c1d2e3b4", guest_interface="eth1")),
-            guest="real",
-            node="node-3",
-        ),
-        Machine(
-            namespace="infra",
-            name="docker",
-            nics=(
-                pod(34),
-                Nic(name="docker0", addresses=("172.17.0.1",), in_spec=False, pod_interface="", guest_interface="docker0", source="guest-agent"),
-            ),
-            guest="real",
-        ),
-        Machine(namespace="infra", name="quiet", nics=(pod(35, source="domain"),), has_agent=False, guest="real"),
-        Machine(namespace="infra", name=_LONG, nics=(pod(36),), guest="real"),
+def _shop(network: str) -> Iterator[Machine]:
+    web = (_pod(network, 11), _lan("vlan120", "192.168.120.11", guest_interface="eth1"))
+    yield Machine(namespace="shop", name="web", nics=web, guest="real")
+    db = (_pod(network, 12),)
+    yield Machine(namespace="shop", name="db", nics=db, guest="real", user="debian", system="debian", node="node-2")
+    yield Machine(namespace="shop", name="web.blue", nics=(_pod(network, 13),), guest="real")
+    yield Machine(namespace="shop", name="stopped", nics=(_pod(network),), state="stopped")
+    yield Machine(namespace="shop", name="paused", nics=(_pod(network, 14),), state="paused", guest="silent")
+    two = Nic(name="default", addresses=(f"{network}.15", "fd10:244::15"))
+    yield Machine(namespace="shop", name="dual", nics=(two,), guest="real")
+    yield Machine(namespace="shop", name="lone", nics=(_pod(network, 16),), guest="real", has_vm=False, user="ops")
+
+
+def _team_a(network: str) -> Iterator[Machine]:
+    web = (_pod(network, 21),)
+    yield Machine(namespace="team-a", name="web", nics=web, guest="real", user="cloud-user", system="centos")
+    yield Machine(namespace="team-a", name="closed", nics=(_pod(network, 22, ports=(80, 443)),), guest="silent")
+    yield Machine(namespace="team-a", name="silent", nics=(_pod(network, 23),), guest="silent")
+    yield Machine(namespace="team-a", name="filtered", nics=(_pod(network, 24),), guest="filtered")
+    yield Machine(namespace="team-a", name="noaddress", nics=(_pod(network, source="domain"),))
+    yield Machine(namespace="team-a", name="nonics", nics=())
+    yield Machine(namespace="team-a", name="starting", nics=(_pod(network),), state="starting", has_agent=False)
+
+
+def _team_b() -> Iterator[Machine]:
+    tenant = Nic(name="default", binding="plugin l2bridge", addresses=("10.200.0.7",), pod_interface="ovn-udn1")
+    yield Machine(namespace="team-b", name="tenant", nics=(tenant,))
+
+
+def _infra(network: str) -> Iterator[Machine]:
+    overlay = Nic(
+        name="overlay", binding="bridge", network="overlay", addresses=("10.99.0.31",), pod_interface="pod5b1e0f7a3c2",
+        guest_interface="eth1",
+    )  # fmt: skip
+    yield Machine(namespace="infra", name="lan-only", nics=(_lan("lan", "192.168.50.31"), overlay))
+    # The spec names the secondary network first; the status has the pod network in front all the same.
+    second = _pod(network, 32, guest_interface="eth1")
+    yield Machine(namespace="infra", name="lan-first", nics=(_lan("lan", "192.168.50.32"), second), guest="real")
+    yield Machine(namespace="infra", name="nat", nics=(Nic(name="default", addresses=("10.0.2.2",)),))
+    fast = Nic(name="fast", binding="sriov", network="fast", pod_interface="pod9f8c1d2e3b4", guest_interface="eth1")
+    yield Machine(namespace="infra", name="fast", nics=(_pod(network, 33), fast), guest="real", node="node-3")
+    docker = Nic(
+        name="docker0", addresses=("172.17.0.1",), in_spec=False, pod_interface="", guest_interface="docker0",
+        source="guest-agent",
+    )  # fmt: skip
+    yield Machine(namespace="infra", name="docker", nics=(_pod(network, 34), docker), guest="real")
+    yield Machine(namespace="infra", name="quiet", nics=(_pod(network, 35, source="domain"),), has_agent=False, guest="real")
+    yield Machine(namespace="infra", name=_LONG, nics=(_pod(network, 36),), guest="real")
+
+
+def _pod(network: str, number: int | None = None, **more: Any) -> Nic:
+    return Nic(name="default", addresses=() if number is None else (f"{network}.{number}",), **more)
+
+
+def _lan(network: str, address: str, guest_interface: str = "eth0") -> Nic:
+    return Nic(
+        name="lan", binding="bridge", network=network, addresses=(address,), pod_interface="pod37a8eec1ce1",
+        guest_interface=guest_interface,
     )  # fmt: skip
 
 
@@ -95,8 +99,7 @@ def plant(objects: Objects, *, network: str, keys: tuple[str, ...], ssh_port: in
         if ssh_port != SSH_PORT and machine.guest == "real":
             machine = replace(machine, annotations={**machine.annotations, "vmbroker.io/ssh-port": str(ssh_port)})
         everything.append(machine_objects(machine, keys=keys))
-    for number in range(fleet):
-        everything.append(machine_objects(_fleet_machine(number), keys=keys))
+    everything.extend(machine_objects(_fleet_machine(number), keys=keys) for number in range(fleet))
     for part in everything:
         for resource, obj in part:
             objects.put(resource, obj)
@@ -109,7 +112,7 @@ def guests_of(objects: Objects, *, network: str, ssh_port: int = SSH_PORT) -> It
             continue
         stored = objects.get("virtualmachineinstances.kubevirt.io", machine.namespace, machine.name)
         accounts = _accounts(stored["spec"]) if stored is not None else ()
-        address = next(address for nic in machine.nics for address in nic.addresses if address.startswith(network))
+        address = next(address for nic in machine.nics for address in nic.addresses if address.startswith(f"{network}."))
         yield Guest(
             namespace=machine.namespace,
             name=machine.name,
@@ -127,10 +130,13 @@ def _accounts(spec: dict[str, Any]) -> tuple[Account, ...]:
         data = (volume.get("cloudInitNoCloud") or {}).get("userData") or ""
         if not data.startswith("#cloud-config\n"):
             continue
-        for user in (yaml.safe_load(data) or {}).get("users") or ():
-            if isinstance(user, dict):
-                found.append(Account(name=str(user["name"]), keys=tuple(user.get("ssh_authorized_keys") or ())))
+        users = (yaml.safe_load(data) or {}).get("users") or ()
+        found += [_account(user) for user in users if isinstance(user, dict)]
     return tuple(found)
+
+
+def _account(user: dict[str, Any]) -> Account:
+    return Account(name=str(user["name"]), keys=tuple(user.get("ssh_authorized_keys") or ()))
 
 
 def _fleet_machine(number: int) -> Machine:

@@ -109,7 +109,10 @@ def _vmi(machine: Machine, spec: Json) -> Json:
     else:
         labels["kubevirt.io/nodeName"] = machine.node
         status["activePods"] = {uid_of("Pod", machine.namespace, machine.name): machine.node}
-        status["interfaces"] = [_nic_status(machine, nic) for nic in machine.nics if nic.in_status]
+        # virt-controller puts the pod network in front and what only the agent knows at the end (kubevirt.md A4).
+        reported = (nic for nic in machine.nics if nic.in_status)
+        shown = sorted(reported, key=lambda nic: (not nic.in_spec, nic.network != "pod"))
+        status["interfaces"] = [_nic_status(machine, nic) for nic in shown]
         if machine.has_agent:
             status["guestOSInfo"] = dict(_SYSTEMS[machine.system])
     metadata = _metadata("VirtualMachineInstance", machine, labels, {} if machine.has_vm else dict(machine.annotations))

@@ -103,7 +103,9 @@ def network_objects() -> Iterable[tuple[str, Json]]:
                 ]
             }
         },
-        "status": {"conditions": [{**_done("Available", "SuccessfullyConfigured"), "message": "3/3 nodes successfully configured"}]},
+        "status": {
+            "conditions": [{**_done("Available", "SuccessfullyConfigured"), "message": "3/3 nodes successfully configured"}]
+        },
     }  # fmt: skip
     yield (
         "sriovnetworknodepolicies.sriovnetwork.openshift.io",

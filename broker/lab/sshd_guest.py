@@ -1,7 +1,8 @@
 """A guest as OpenSSH's sshd in mount, UTS and PID namespaces of its own, with its own accounts, homes and host key.
 
 As root every account has an unprivileged uid of its own, the guest's `root` too, so that no login is the host's uid 0.
-As an ordinary user everything is one uid: bind mounts happen as root of a user namespace, sshd runs in a nested one as uid 1000.
+As an ordinary user everything is one uid: bind mounts happen as root of a user namespace, sshd runs in a nested one as
+uid 1000.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from enum import Enum
 from pathlib import Path
 
 from broker.lab.guests import Guest
+from broker.lab.ssh_keys import ssh_key
 
 __all__ = ["Mode", "SshdGuest", "possible_mode"]
 
@@ -118,7 +120,7 @@ class SshdGuest:
         inner = ["sh", "-c", _SETUP, "sh", str(self._folder.absolute()), self._guest.name, sshd, nested]
         with (self._folder / "sshd.log").open("ab") as log:
             # Started from the loop's thread: the death signal comes when the starting thread ends.
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: ASYNC220
                 ["setpriv", "--pdeathsig", "KILL", *_unshare(self._mode), *inner],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -153,15 +155,7 @@ class SshdGuest:
         (etc / "hostname").write_text(f"{self._guest.name}\n")
         (etc / "nsswitch.conf").write_text("passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n")
         (self._folder / "ssh/sshd_config").write_text(_CONFIG.format(port=self._guest.ssh_port, address=self._guest.address))
-        key = self._folder / "ssh/ssh_host_ed25519_key"
-        if not key.exists():
-            subprocess.run(
-                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self._guest.key, "-f", str(key)],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=True,
-            )
-        key.chmod(0o600)
+        ssh_key(self._folder / "ssh/ssh_host_ed25519_key", comment=self._guest.key)
 
     def _write_accounts(self) -> None:
         shell = "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"

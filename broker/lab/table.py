@@ -198,6 +198,21 @@ def _at(*path: str, default: str = "<none>") -> Cell:
     return cell
 
 
+def _node_address(kind: str) -> Cell:
+    def cell(obj: Mapping[str, Any]) -> str:
+        found = (obj.get("status") or {}).get("addresses") or ()
+        return next((str(each.get("address")) for each in found if each.get("type") == kind), "<none>")
+
+    return cell
+
+
+def _node_info(key: str) -> Cell:
+    def cell(obj: Mapping[str, Any]) -> str:
+        return str(((obj.get("status") or {}).get("nodeInfo") or {}).get(key) or "<unknown>")
+
+    return cell
+
+
 def _restarts(obj: Mapping[str, Any]) -> str:
     return str(sum(int(s.get("restartCount", 0)) for s in (obj.get("status") or {}).get("containerStatuses") or ()))
 
@@ -232,6 +247,11 @@ _BUILT_IN: Mapping[str, tuple[tuple[str, str, int, Cell], ...]] = {
         ("Roles", "string", 0, _node_roles),
         ("Age", "string", 0, _age),
         ("Version", "string", 0, _at("status", "nodeInfo", "kubeletVersion")),
+        ("Internal-IP", "string", 1, _node_address("InternalIP")),
+        ("External-IP", "string", 1, _node_address("ExternalIP")),
+        ("OS-Image", "string", 1, _node_info("osImage")),
+        ("Kernel-Version", "string", 1, _node_info("kernelVersion")),
+        ("Container-Runtime", "string", 1, _node_info("containerRuntimeVersion")),
     ),
     "secrets": (
         ("Type", "string", 0, _at("type")),

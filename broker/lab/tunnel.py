@@ -139,7 +139,7 @@ class Tunnel(asyncio.Protocol):
                 self._last_pong = self._loop.time()
             elif opcode is Opcode.BINARY or (opcode is Opcode.CONT and not self._in_text):
                 self._in_text = False
-                payloads.append(frame.data)  # type: ignore[union-attr]
+                payloads.append(bytes(frame.data))  # type: ignore[union-attr]
             elif opcode is Opcode.TEXT:
                 self._in_text = True
         if payloads:

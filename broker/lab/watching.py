@@ -24,7 +24,8 @@ Json = dict[str, Any]
 DEFAULT_TIMEOUT_S = 1800.0
 """Seconds of a watch without timeoutSeconds; the real server draws 30 to 60 minutes."""
 _INITIAL_END = {"k8s.io/initial-events-end": "true"}
-_LAST_BOOKMARK_S = 1.0
+_LAST_BOOKMARK_S = 2.0
+"""Seconds before the end of a watch at which its last bookmark goes out (cacher/cache_watcher.go); none in a shorter one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,13 +112,12 @@ async def _events(
         yield writer.bookmark(marked, _INITIAL_END)
     began = time.monotonic()
     ends = began + watch.timeout_s
-    last_mark = max(ends - _LAST_BOOKMARK_S, began + watch.timeout_s / 2)
-    next_mark = min(began + bookmark_every_s, last_mark)
+    next_mark = _next_mark(began, ends, bookmark_every_s)
     while (now := time.monotonic()) < ends:
         if now >= next_mark:
             if watch.has_bookmarks:
                 yield writer.bookmark(objects.resource_version, {})
-            next_mark = min(now + bookmark_every_s, last_mark) if now < last_mark else ends + 1
+            next_mark = _next_mark(now, ends, bookmark_every_s)
         try:
             async with asyncio.timeout(max(min(next_mark, ends) - time.monotonic(), 0)):
                 await subscription.wait()
@@ -129,6 +129,11 @@ async def _events(
                 yield line
         if subscription.overflowed:
             return
+
+
+def _next_mark(now: float, ends: float, every_s: float) -> float:
+    last = ends - _LAST_BOOKMARK_S
+    return last if now < last < now + every_s else now + every_s
 
 
 class _Writer:
@@ -183,7 +188,7 @@ class _Writer:
             metadata["creationTimestamp"] = None
         body: Json = {"apiVersion": api_version, "kind": watch.resource.kind, "metadata": metadata}
         if watch.form.kind == "table":
-            columns = None if self._has_columns else []
+            columns: list[Json] | None = None if self._has_columns else []
             body = {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": str(version)}}
             partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
             body |= {"columnDefinitions": columns, "rows": [{"cells": [], "object": partial}]}

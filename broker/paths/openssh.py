@@ -88,7 +88,7 @@ def proxy_command(origin: Origin, guest: Guest) -> str:
     for word in words:
         if "\n" in word or "\r" in word or "\0" in word:
             raise UsageError("a line end in a path or context name cannot stand in an ssh option")
-    return "exec " + " ".join(shlex.quote(word) for word in words).replace("%", "%%")
+    return " ".join(shlex.quote(word) for word in words).replace("%", "%%")
 
 
 def connection_options(origin: Origin, guest: Guest, files: ClientFiles) -> tuple[str, ...]:

@@ -101,8 +101,17 @@ class Person:
         try:
             yield process
         finally:
-            process.terminate()
-            process.communicate()
+            end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End an ssh: one that gets SIGTERM just before it polls sleeps on (OpenSSH 9.2), so it is killed in the end."""
+    process.terminate()
+    try:
+        process.communicate(timeout=2)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
 
 
 def free_port() -> int:

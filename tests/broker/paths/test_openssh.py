@@ -69,7 +69,7 @@ def test_the_shell_gives_each_word_back_whole(word: str, tmp_path: Path) -> None
 
 def test_several_kubeconfigs_travel_in_the_environment() -> None:
     words = shlex.split(proxy_command(origin(kubeconfigs=("/a b", "/c")), GUEST))
-    assert words[:3] == ["exec", "env", "KUBECONFIG=/a b:/c"]
+    assert words[:2] == ["env", "KUBECONFIG=/a b:/c"]
 
 
 def test_a_line_end_in_a_context_is_refused() -> None:
