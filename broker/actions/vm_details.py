@@ -149,7 +149,7 @@ def details_of(
         phase=instance.phase if instance else "",
         node=instance.node if instance else "",
         created_s=seconds(meta.creation_timestamp),
-        started_s=instance.created_s if instance else None,
+        started_s=seconds(instance.created) if instance else None,
         conditions=conditions_of(vm, vmi),
         interfaces=interfaces_of(vm, vmi),
         is_agent_connected=bool(instance and instance.is_agent_connected),

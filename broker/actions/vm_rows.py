@@ -104,7 +104,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     is_leaving: bool
     addresses: tuple[Address, ...]
     nics: tuple[Nic, ...]
-    created_s: float | None
+    created: str | None
     guest_os: str
     guest_os_id: str
     is_agent_connected: bool
@@ -150,7 +150,7 @@ def instance_of(vmi: VirtualMachineInstance, login: GuestLogin | None = None) ->
         is_leaving=meta.deletion_timestamp is not None,
         addresses=addresses_of(vmi),
         nics=nics_of(vmi.machine),
-        created_s=seconds(meta.creation_timestamp),
+        created=meta.creation_timestamp,
         guest_os=system.title if system else "",
         guest_os_id=(system.id if system else None) or "",
         is_agent_connected=states.get("AgentConnected") == "True",
@@ -362,7 +362,7 @@ def _alone(instance: Instance) -> VmRow:
         phase=instance.phase,
         addresses=instance.addresses,
         nics=instance.nics,
-        created_s=instance.created_s,
+        created_s=seconds(instance.created),
         guest_os=instance.guest_os,
         is_agent_connected=instance.is_agent_connected,
         uid=instance.uid,

@@ -70,14 +70,15 @@ def lay_out(
     columns: Sequence[Column], rows: Sequence[Sequence[Clean]], *, width: int | None, is_colored: bool = False
 ) -> list[str]:
     """Return a table's lines, titles first; `width` in terminal cells, None for unbounded. Every row has a cell a column."""
-    sizes = [len(column.title) for column in columns]
-    for row in rows:
-        for index, cell in enumerate(row):
-            size = len(cell) if cell.isascii() else cells(cell)
-            if size > sizes[index]:
-                sizes[index] = size
-    if width is not None:
-        sizes = _shrunk(columns, sizes, width)
+    is_plain = all(cell.isascii() for row in rows for cell in row)
+    measure = len if is_plain else cells
+    sizes = [
+        max(len(column.title), max((measure(row[index]) for row in rows), default=0)) for index, column in enumerate(columns)
+    ]
+    wanted = sizes if width is None else _shrunk(columns, sizes, width)
+    if is_plain and not is_colored and wanted == sizes:
+        return _lay_out_plain(columns, rows, sizes)
+    sizes = wanted
     last = len(columns) - 1
     heads = [_fit(column.title, size, pads=i < last) for i, (column, size) in enumerate(zip(columns, sizes, strict=True))]
     lines = [_tinted(_GAP.join(heads).rstrip(), "bold" if is_colored else "")]
@@ -87,6 +88,14 @@ def lay_out(
             part = _fit(cell or "-", sizes[index], pads=index < last)
             parts.append(_tinted(part, column.tint(cell)) if is_colored and column.tint else part)
         lines.append(_GAP.join(parts).rstrip())
+    return lines
+
+
+def _lay_out_plain(columns: Sequence[Column], rows: Sequence[Sequence[Clean]], sizes: Sequence[int]) -> list[str]:
+    """Lay out ASCII cells that all fit: one format for every row, which matters at ten thousand of them."""
+    line = _GAP.join(f"{{:<{size}}}" for size in sizes).format
+    lines = [line(*(column.title for column in columns)).rstrip()]
+    lines += [line(*[cell or "-" for cell in row]).rstrip() for row in rows]
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 
 from broker.clean import Clean, clean
 from broker.cli import exits, output
@@ -51,7 +52,10 @@ def run(invocation: Invocation) -> int:
     heads = [
         output.Column(title=c.title, shrinks=c.title in _SHRINKING, tint=tint if c.title == "STATUS" else None) for c in chosen
     ]
-    rows = [[clean(column.cell(row, now_s)) for column in chosen] for row in found.rows]
+    # Most cells repeat (states, nodes, networks): each text is cleaned once.
+    cleaned = lru_cache(maxsize=4096)(clean)
+    takers = [column.cell for column in chosen]
+    rows = [[cleaned(cell(row, now_s)) for cell in takers] for row in found.rows]
     output.table(heads, rows, color=listing.settings.output.color)
     return 0
 

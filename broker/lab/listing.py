@@ -84,6 +84,10 @@ async def _version(objects: Objects, request: web.Request, position: Position | 
     match = request.query.get("resourceVersionMatch", "")
     if match and asked is None:
         raise bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided")
+    if match not in ("", "Exact", "NotOlderThan"):
+        raise bad_request(f'resourceVersionMatch: Unsupported value: "{match[:40]}": supported values: "Exact", "NotOlderThan"')
+    if match == "Exact" and asked == 0:
+        raise bad_request('resourceVersionMatch "Exact" is forbidden for resourceVersion "0"')
     if asked is None or asked == 0:
         return None
     if asked > objects.resource_version:

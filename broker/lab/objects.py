@@ -274,6 +274,11 @@ class Objects:
         """End a subscription; harmless when it has ended."""
         self._shelf(resource).subscriptions.discard(subscription)
 
+    def watchers(self, resource: str) -> int:
+        """Return how many subscriptions to a resource are open."""
+        shelf = self._shelves.get(resource)
+        return 0 if shelf is None else len(shelf.subscriptions)
+
     def compact(self) -> None:
         """Forget every past version, so that watches and pages from before now get 410; running watches go on."""
         for shelf in self._shelves.values():

@@ -59,8 +59,8 @@ class PortForward:
 
     @property
     def active(self) -> int:
-        """How many tunnels are open, as kubevirt_portforward_active_tunnels counts them."""
-        return len(self._tunnels)
+        """How many tunnels relay, as kubevirt_portforward_active_tunnels counts them."""
+        return sum(not tunnel.reason for tunnel in self._tunnels)
 
     async def serve(
         self, request: web.Request, resource: str, namespace: str, name: str, rest: tuple[str, ...]

@@ -49,7 +49,7 @@ def _who(user: User) -> Json:
 
 
 def _rules(body: Mapping[str, Any], user: User, authoriser: Authoriser) -> Json:
-    namespace = (body.get("spec") or {}).get("namespace") or ""
+    namespace = (_texts(body.get("spec")) or {}).get("namespace") or ""
     if not namespace:
         raise bad_request("no namespace on request")
     resources, urls = authoriser.rules(user, namespace)
@@ -62,9 +62,24 @@ def _rules(body: Mapping[str, Any], user: User, authoriser: Authoriser) -> Json:
     }
 
 
+def _mapping(value: object) -> Mapping[str, Any] | None:
+    """An object of a posted body, or None where it is absent; ApiError 400 for anything else."""
+    if value is None or isinstance(value, dict):
+        return value
+    raise bad_request("the body of the request cannot be read: an object was expected")
+
+
+def _texts(value: object) -> Mapping[str, Any] | None:
+    """An object whose plain members are text, such as attributes."""
+    found = _mapping(value)
+    if any(not isinstance(member, str | dict) for member in (found or {}).values()):
+        raise bad_request("the body of the request cannot be read: a string was expected")
+    return found
+
+
 def _access(body: Mapping[str, Any], user: User, authoriser: Authoriser) -> Json:
-    spec = body.get("spec") or {}
-    asked, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    spec = _mapping(body.get("spec")) or {}
+    asked, path = _texts(spec.get("resourceAttributes")), _texts(spec.get("nonResourceAttributes"))
     if (asked is None) == (path is None):
         message = (
             'SelfSubjectAccessReview.authorization.k8s.io "" is invalid: spec.resourceAttributes: Invalid value: null:'

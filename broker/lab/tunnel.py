@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 from websockets.frames import Opcode
 from websockets.protocol import State
@@ -31,6 +31,8 @@ STEP_BYTES = 900 * 1024
 
 On the real way each hop's TCP window opens in steps; 0.75 MiB in one pong deadline was too little to see one, 1.5 MiB enough.
 """
+KERNEL_BYTES = 256 * 1024
+"""The send buffer towards the client; what lies ahead of the pings lies in the queue before it."""
 PING = b"\x89\x0akeep alive"
 
 
@@ -50,8 +52,8 @@ class Pace:
 
     @property
     def ahead_bytes(self) -> int:
-        """What the way to the client holds in front of the pings, beside the kernel's buffers (about 6 of 10 MiB)."""
-        return max(int(4 * MIB * self.pong_deadline_s / 60), STEP_BYTES + 64 * 1024)
+        """What the way to the client holds in front of the pings, beside the kernels' buffers (about 5 of 10 MiB)."""
+        return max(int(5 * MIB * self.pong_deadline_s / 60), STEP_BYTES + 64 * 1024)
 
 
 class Tunnel(asyncio.Protocol):
@@ -82,6 +84,8 @@ class Tunnel(asyncio.Protocol):
         raw = transport.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # The kernel reports room only once a third of its buffer is free: a large one would be a step of its own.
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
 
     def start(self) -> None:
         """Begin to relay and to ping."""
@@ -352,9 +356,8 @@ class DatagramGuest(asyncio.DatagramProtocol):
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        """Keep the transport (asyncio's own is no subclass of the class it stands for)."""
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         """Pass one datagram on as one message."""

@@ -88,6 +88,6 @@ def test_fifty_sessions_at_once_all_succeed(person: Person) -> None:
     ]
     failed = [(p.returncode, err) for p in running if (err := p.communicate()[1]) is not None and p.returncode != 0]
     print(f"\n50 x ssh true at once: {time.perf_counter() - began:.1f} s, {len(failed)} failed; one alone: ", end="")
-    alone = once(argv(person, "true")) if not failed else 0.0
+    alone = once(argv(person, "true"), person.environ) if not failed else 0.0
     print(f"{alone:.2f} s")
     assert failed == []

@@ -13,10 +13,10 @@ import pytest
 ROUNDS = 25
 
 
-def once(argv: list[str]) -> float:
+def once(argv: list[str], env: dict[str, str] | None = None) -> float:
     """Wall seconds of one whole process."""
     began = time.perf_counter()
-    subprocess.run(argv, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(argv, stdout=subprocess.DEVNULL, env=env, check=True)
     return time.perf_counter() - began
 
 

@@ -121,8 +121,8 @@ async def world_for(capture: Capture, credentials: Credentials) -> AsyncIterator
     _plant_guests(objects)
     if not (capture.is_watch and "resourceVersion=" in capture.path):
         _plant(objects, capture)
-    async with _serving(objects, credentials) as url:
-        yield World(objects=objects, url=url, credentials=credentials)
+    async with serving(objects, credentials) as world:
+        yield world
 
 
 def replace_object(objects: Objects, resource: str, obj: Json) -> None:
@@ -192,14 +192,17 @@ def _owner(vm: Json) -> Json:
 
 
 @asynccontextmanager
-async def _serving(objects: Objects, credentials: Credentials) -> AsyncIterator[str]:
+async def serving(
+    objects: Objects, credentials: Credentials, *, prefix: str = "", bookmark_every_s: float = 60.0
+) -> AsyncIterator[World]:
+    """Serve a store over TLS to the users of the captures."""
     identities = Identities()
     for name in ("admin", "bob", "carol", "norights", "broker"):
         identities.add_token(f"token-of-{name}", User(name=name, groups=("system:masters",) if name == "admin" else ()))
     identities.add_token("token-of-robot", User(name="robot"), expires_at_s=1.0)
     listening = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     guest = listening.sockets[0].getsockname()[:2]
-    api = ApiServer(objects, identities, server_address="127.0.0.1:6443")
+    api = ApiServer(objects, identities, prefix=prefix, bookmark_every_s=bookmark_every_s, server_address="127.0.0.1:6443")
     portforward = PortForward(
         objects,
         pace=Pace(pong_deadline_s=60.0),
@@ -227,7 +230,8 @@ async def _serving(objects: Objects, credentials: Credentials) -> AsyncIterator[
         context = server_context(credentials.authority, credentials.server, credentials.directory)
         site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
         await site.start()
-        yield f"https://127.0.0.1:{runner.addresses[0][1]}"
+        url = f"https://127.0.0.1:{runner.addresses[0][1]}"
+        yield World(objects=objects, url=url, credentials=credentials)
     finally:
         portforward.abort()
         await runner.cleanup()

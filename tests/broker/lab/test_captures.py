@@ -28,10 +28,10 @@ EXPIRED = ("list-continue-expired", "list-exact-expired", "watch-resourceversion
 NAMES = sorted({path.stem for pattern in READING for path in FOLDER.glob(f"{pattern}.json")} - set(LEFT_OUT))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def credentials(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
-    """One CA for all replays."""
-    return Credentials.make(tmp_path_factory.mktemp("replay"))
+    """One CA for all tests of this file, for making it takes time."""
+    return Credentials.make(tmp_path_factory.mktemp("credentials"))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("watch-")] or ["version"])

@@ -19,6 +19,7 @@ from broker.lab.cluster import Cluster
 
 SUBRESOURCES = "/apis/subresources.kubevirt.io/v1"
 LIMIT_S = 20.0
+PING = b"\x89\x0akeep alive"
 PONG = 0x8A
 CLOSE = 0x88
 UPGRADE: Mapping[str, str] = {
@@ -63,7 +64,6 @@ class Link:
 
     async def take_all(self, *, is_answering: bool = True) -> None:
         """Read to the end of the stream, answering each ping unless told otherwise."""
-        seen = 0
         while True:
             try:
                 data = await self.reader.read(1 << 20)
@@ -71,12 +71,10 @@ class Link:
                 return
             if not data:
                 return
+            at = max(0, len(self.raw) - len(PING) + 1)
             self.raw += data
-            if is_answering:
-                pings = self.raw.count(b"\x89\x0akeep alive")
-                if pings > seen:
-                    seen = pings
-                    self.send(PONG, b"keep alive")
+            if is_answering and self.raw.find(PING, at) >= 0:
+                self.send(PONG, b"keep alive")
 
     async def until_payload(self, wanted: bytes) -> None:
         """Read until the guest's bytes end with `wanted`."""

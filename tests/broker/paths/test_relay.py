@@ -192,8 +192,9 @@ def test_an_endless_download_into_a_stalled_sink_ends_with_its_reason(server: Tu
 def test_a_closed_standard_input_is_an_end_of_input(server: TunnelServer, tmp_path: Path) -> None:
     server.session = banner_then_hold
     read, write = os.pipe()
-    gone = os.dup(read)
-    os.close(gone)
+    gone = 987  # a number that no other thread of this process will be given meanwhile
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(gone)
     found = relaying(server, tmp_path, gone, write, grace_s=0.1).result(5)
     assert found.to_guest_bytes == 0
     assert os.read(read, 100).startswith(b"SSH-")
