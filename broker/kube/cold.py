@@ -6,6 +6,7 @@ Loads neither asyncio nor an HTTP library beyond http.client; a GET and the upgr
 from __future__ import annotations
 
 import http.client
+import logging
 import select
 import socket
 import ssl
@@ -21,6 +22,8 @@ from broker.kube.status import READ_BYTES, error_from_response
 from broker.kube.tunnel import End, StallPolicy, Tunnel
 from broker.kube.upgrade import USER_AGENT, Handshake, is_stale_login
 from broker.kube.wire import Wire
+
+_log = logging.getLogger("broker.kube")
 
 GET_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """Bytes of one GET's body at most (etcd holds no object above 1.5 MiB)."""
@@ -161,6 +164,7 @@ class ColdClient:
         sock, self._idle = self._idle, None
         if sock is not None:
             return sock, True
+        _log.debug("connecting to %s", clean(self._endpoint.host_header))
         return self._endpoint.open_socket(timeout_s=self._connect_s), False
 
     def _get(self, path: str, call: Call, headers: Headers) -> bytes:
@@ -178,6 +182,7 @@ class ColdClient:
             finally:
                 if not kept:
                     sock.close()
+            _log.debug("GET %s: %d, %d bytes", clean(path), answer.status, len(body))
             if answer.status == 200:
                 return body
             content_type = answer.getheader("Content-Type") or ""
@@ -213,6 +218,7 @@ class ColdClient:
             try:
                 tunnel = self._shake(sock, handshake, handshake_s, retries_eof=was_used)
                 if tunnel is not None:
+                    _log.debug("upgrade %s: open", clean(path))
                     return ColdStream(Wire(sock, tunnel))
             except _GONE as exc:
                 sock.close()

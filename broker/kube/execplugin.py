@@ -6,6 +6,7 @@ The program never gets our stdin unless it may ask a person at a terminal; in a 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import selectors
 import shutil
@@ -20,6 +21,8 @@ from typing import Final
 from broker.clean import clean, clean_lines
 from broker.errors import BrokerError, CredentialError
 from broker.kube.kubeconfig import ExecPlugin
+
+_log = logging.getLogger("broker.kube")
 
 LIMIT_S: Final = 30.0
 """Seconds a plugin may take when no person is asked."""
@@ -54,6 +57,7 @@ def run_plugin(
     env = {**environ, **dict(plugin.env), "KUBERNETES_EXEC_INFO": _exec_info(plugin, is_interactive, cluster_info)}
     try:
         # In a group of its own it can be ended with its children; at a terminal it must stay in ours to read from it.
+        _log.debug("running the exec plugin %s", clean(plugin.command))
         process = subprocess.Popen(
             [path, *plugin.args],
             executable=path,

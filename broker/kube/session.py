@@ -7,6 +7,7 @@ endpoint's TLS context, proxy and credentials. Importing this module is cheap; `
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import ssl
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from broker.kube.endpoint import Endpoint
 
 T = TypeVar("T")
+_log = logging.getLogger("broker.kube")
 _READ_BUFFER_BYTES: Final = 1 << 21
 _CONNECTIONS: Final = 8
 USER_AGENT: Final = "vmbroker"
@@ -63,7 +65,9 @@ class Session:
         try:
             async with asyncio.timeout(timeout_s):
                 headers = await in_thread(self._endpoint.request_headers)
-                return await self._send(method, path, accept, body, headers)
+                reply = await self._send(method, path, accept, body, headers)
+                _log.debug("%s %s: %d, %d bytes", method, clean(path), reply.status, len(reply.body))
+                return reply
         except TimeoutError as exc:
             raise TimedOut(
                 f"{self._where} gave no whole answer within {timeout_s:g} s",

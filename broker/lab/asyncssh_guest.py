@@ -9,12 +9,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-import pty
 import pwd
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,21 +19,20 @@ from pathlib import Path
 import asyncssh
 from asyncssh.channel import SSHChannel
 
+from broker.lab.asyncssh_child import Command, run_command
 from broker.lab.guests import Guest
 from broker.lab.ssh_keys import ssh_key
-from broker.tasks import Supervisor
 
 __all__ = ["AsyncsshGuest"]
 
 _NOBODY = 65534
+_STOP_WITHIN_S = 5.0
 _SFTP_SERVERS = (
     "/usr/lib/openssh/sftp-server",
     "/usr/libexec/openssh/sftp-server",
     "/usr/lib/ssh/sftp-server",
     "/usr/libexec/sftp-server",
 )
-# For systems without setsid(1): become the terminal's session, then the shell.
-_TAKE_TERMINAL = "import fcntl,os,sys,termios;os.setsid();fcntl.ioctl(0,termios.TIOCSCTTY,0);os.execv(sys.argv[1],sys.argv[1:])"
 
 
 class AsyncsshGuest:
@@ -51,6 +47,10 @@ class AsyncsshGuest:
         self.port = port
         self._homes = folder / "home"
         self._acceptor: asyncssh.SSHAcceptor | None = None
+        self._connections: set[asyncssh.SSHServerConnection] = set()
+        self._sessions = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def start(self) -> None:
         """Make homes and host key, and listen."""
@@ -59,7 +59,7 @@ class AsyncsshGuest:
             self._address,
             self.port,
             server_host_keys=[key],
-            server_factory=lambda: _Door(self._guest, self._session),
+            server_factory=lambda: _Door(self._guest, self._session, self._connections),
             encoding=None,
             line_editor=False,
             agent_forwarding=True,
@@ -77,6 +77,13 @@ class AsyncsshGuest:
         if acceptor is not None:
             acceptor.close()
             await acceptor.wait_closed()
+            for connection in tuple(self._connections):
+                connection.abort()
+            try:
+                async with asyncio.timeout(_STOP_WITHIN_S):
+                    await self._idle.wait()
+            except TimeoutError:
+                pass
             if os.geteuid() == 0:
                 await asyncio.to_thread(shutil.rmtree, self._homes, ignore_errors=True)
 
@@ -116,39 +123,24 @@ class AsyncsshGuest:
             process.stderr.write(b"This subsystem is not here.\n")
             process.exit(1)
             return
-        root = os.geteuid() == 0
-        uid = _guest_uid()
-        terminal = pty.openpty() if process.term_type else None
-        if terminal is not None:
-            words = _in_terminal(words)
-            if root:
-                os.fchown(terminal[1], uid, uid)
-        ends: int = subprocess.PIPE if terminal is None else terminal[1]
-        child = await asyncio.create_subprocess_exec(
-            *_mortal(words),
-            stdin=ends,
-            stdout=ends,
-            stderr=ends,
-            cwd=self._home(user),
-            env=self._environment(process, user),
-            start_new_session=terminal is None,
-            user=uid if root else None,
-            group=uid if root else None,
-            extra_groups=[] if root else None,
+        command = Command(
+            words=words,
+            home=self._home(user),
+            environ=self._environment(process, user),
+            uid=_guest_uid() if os.geteuid() == 0 else None,
         )
-        if terminal is None:
-            await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
-        else:
-            os.close(terminal[1])
-            keyboard = os.fdopen(os.dup(terminal[0]), "wb", 0)
-            screen = os.fdopen(terminal[0], "rb", 0)
-            await process.redirect(stdin=keyboard, stdout=screen)
-        status = await _status(child, process)
+        self._sessions += 1
+        self._idle.clear()
+        try:
+            status = await run_command(process, command)
+        finally:
+            self._sessions -= 1
+            if not self._sessions:
+                self._idle.set()
         if status < 0:
             process.exit_with_signal(_signal_name(-status))
         else:
             process.exit(status)
-        await process.wait_closed()
 
     def _environment(self, process: asyncssh.SSHServerProcess[bytes], user: str) -> dict[str, str]:
         found = {
@@ -195,10 +187,27 @@ class _Session(asyncssh.SSHServerProcess[bytes]):
 class _Door(asyncssh.SSHServer):
     """Lets in the accounts by their keys; forwards TCP as a plain sshd would."""
 
-    def __init__(self, guest: Guest, session: Callable[[], asyncssh.SSHServerProcess[bytes]]) -> None:
+    def __init__(
+        self,
+        guest: Guest,
+        session: Callable[[], asyncssh.SSHServerProcess[bytes]],
+        connections: set[asyncssh.SSHServerConnection],
+    ) -> None:
         self._session = session
+        self._connections = connections
+        self._connection: asyncssh.SSHServerConnection | None = None
         self._accounts = {account.name: account for account in guest.accounts}
         self._keys: list[asyncssh.SSHKey] = []
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Note the connection, for the guest's end."""
+        self._connection = conn
+        self._connections.add(conn)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        if self._connection is not None:
+            self._connections.discard(self._connection)
 
     def begin_auth(self, username: str) -> bool:
         """Collect the keys of the user who knocks."""
@@ -243,40 +252,16 @@ class _HomeFiles(asyncssh.SFTPServer):
         return os.path.realpath(self.map_path(path))
 
 
-def _words(process: asyncssh.SSHServerProcess[bytes]) -> list[str] | None:
+def _words(process: asyncssh.SSHServerProcess[bytes]) -> tuple[str, ...] | None:
     if process.subsystem == "sftp":
         server = _sftp_server()
-        return None if server is None else [server]
+        return None if server is None else (server,)
     if process.subsystem is not None:
         return None
     shell = shutil.which("bash") or "/bin/sh"
     if process.command is None:
-        return [shell, "-i"] if process.term_type else [shell]
-    return [shell, "-c", process.command]
-
-
-async def _status(child: asyncio.subprocess.Process, process: asyncssh.SSHServerProcess[bytes]) -> int:
-    """Return how the child ended once all that it wrote is on its way; a client that goes away hangs it up."""
-    try:
-        async with Supervisor("session") as tasks:
-            ended = tasks.start(child.wait(), name="child")
-            gone = tasks.start(process.channel.wait_closed(), name="channel")
-            await asyncio.wait({ended, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
-                await process.stdout.drain()
-    finally:
-        if child.returncode is None:
-            try:
-                os.killpg(child.pid, signal.SIGHUP)
-            except ProcessLookupError:
-                child.kill()
-    return await child.wait()
-
-
-def _mortal(words: list[str]) -> list[str]:
-    """Let a process end with the lab, however that ends, where the system can (Linux)."""
-    setpriv = shutil.which("setpriv")
-    return words if setpriv is None else [setpriv, "--pdeathsig", "HUP", *words]
+        return (shell, "-i") if process.term_type else (shell,)
+    return (shell, "-c", process.command)
 
 
 def _guest_uid() -> int:
@@ -285,13 +270,6 @@ def _guest_uid() -> int:
         return pwd.getpwnam("nobody").pw_uid
     except KeyError:
         return _NOBODY
-
-
-def _in_terminal(words: list[str]) -> list[str]:
-    taker = shutil.which("setsid")
-    if taker is not None:
-        return [taker, "--ctty", *words]
-    return [sys.executable, "-I", "-S", "-c", _TAKE_TERMINAL, *words]
 
 
 def _sftp_server() -> str | None:

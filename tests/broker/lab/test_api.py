@@ -91,8 +91,8 @@ async def test_everything_is_served_below_the_prefix_too_and_nothing_below_anoth
         other = await world.ask("GET", f"/k8s/clusters/c-m-other{LIST}")
         assert (other.status, other.body) == (404, "404 page not found\n")
         assert other.headers["Content-Type"] == "text/plain; charset=utf-8"
-        longer = await world.ask("GET", f"{PREFIX}3{LIST}")
-        assert longer.status == 404
+        for beside in (f"{PREFIX}3{LIST}", PREFIX + LIST.removeprefix("/")):
+            assert (await world.ask("GET", beside)).status == 404
 
 
 async def test_unknown_paths_and_resources_are_refused_as_kubernetes_does(credentials: Credentials) -> None:
@@ -208,6 +208,31 @@ async def test_a_watch_sees_only_its_namespace_and_resource(credentials: Credent
             world.objects.put("virtualmachineinstances.kubevirt.io", {**_vm("vmi"), "kind": "VirtualMachineInstance"})
             world.objects.put(VMS, _vm("mine"))
             assert (await anext(events))["object"]["metadata"]["name"] == "mine"
+
+
+async def test_an_object_that_leaves_a_selector_goes_with_its_old_labels_and_the_new_version(credentials: Credentials) -> None:
+    objects = Objects()
+    objects.put(VMS, _vm("a", tier="gold"))
+    async with serving(objects, credentials) as world:
+        query = f"watch=1&labelSelector=tier%3Dgold&resourceVersion={objects.resource_version}"
+        async with _lines(world, f"{LIST}?{query}") as events:
+            objects.put(VMS, _vm("a", tier="silver"))
+            left = await anext(events)
+            version = str(objects.resource_version)
+            objects.put(VMS, _vm("a", tier="silver", more="yes"))
+            objects.put(VMS, _vm("a", tier="gold"))
+            back = await anext(events)
+    metadata = left["object"]["metadata"]
+    assert (left["type"], metadata["labels"], metadata["resourceVersion"]) == ("DELETED", {"tier": "gold"}, version)
+    assert (back["type"], back["object"]["metadata"]["labels"]) == ("ADDED", {"tier": "gold"})
+
+
+async def test_a_deletion_carries_its_own_version(credentials: Credentials) -> None:
+    async with serving(_store("a"), credentials) as world:
+        async with _lines(world, f"{LIST}?watch=1&resourceVersion={world.objects.resource_version}") as events:
+            world.objects.delete(VMS, "shop", "a")
+            gone = await anext(events)
+        assert (gone["type"], gone["object"]["metadata"]["resourceVersion"]) == ("DELETED", str(world.objects.resource_version))
 
 
 async def test_a_watch_ends_its_subscription_when_the_client_goes(credentials: Credentials) -> None:
