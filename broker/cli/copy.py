@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from broker.cli.guest import Reached, become, resolve
 from broker.cli.invocation import Invocation
-from broker.cli.remote_shell import taken
+from broker.cli.ssh_options import taken
 from broker.errors import UsageError
 from broker.paths.openssh import ClientFiles, Origin, copy_argv, remote_operand
 from broker.refs import Login, Target, parse_login, parse_port, parse_user

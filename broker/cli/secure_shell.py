@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from broker.cli.guest import become, resolve
 from broker.cli.invocation import Invocation
-from broker.cli.remote_shell import leading_options, taken
+from broker.cli.ssh_options import leading_options, taken
 from broker.refs import parse_login, parse_port, parse_user
 
 

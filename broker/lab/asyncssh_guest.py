@@ -20,7 +20,7 @@ import asyncssh
 from asyncssh.channel import SSHChannel
 
 from broker.lab.asyncssh_child import Command, run_command
-from broker.lab.guests import Guest
+from broker.lab.guest import Guest
 from broker.lab.ssh_keys import ssh_key
 
 __all__ = ["AsyncsshGuest"]

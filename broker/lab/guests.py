@@ -8,62 +8,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
+from broker.lab import asyncssh_guest, sshd_guest
+from broker.lab.guest import SSH_PORT, UNPRIVILEGED_SSH_PORT, Guest, GuestServer
 from broker.lab.guest_ports import PlainPorts, blackhole
 from broker.tasks import Supervisor
 
-__all__ = ["SSH_PORT", "UNPRIVILEGED_SSH_PORT", "Account", "Guest", "GuestServer", "Guests", "ssh_port_here"]
+__all__ = ["Guests", "ssh_port_here"]
 
-SSH_PORT = 22
-UNPRIVILEGED_SSH_PORT = 2222
-"""Where guests listen when 22 may not be bound; their VMs carry the annotation `vmbroker.io/ssh-port` then."""
 READY_WITHIN_S = 10.0
 _LOOK_EVERY_S = 0.02
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """A user of a guest: name, and the public key lines that cloud-init would write for it."""
-
-    name: str
-    keys: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guest:
-    """What runs behind one VM's address. `speaks_ssh` is false for a guest whose SSH server is not running.
-
-    `is_filtered`: the address answers nothing at all, as behind a NetworkPolicy.
-    """
-
-    namespace: str
-    name: str
-    address: str
-    ssh_port: int = SSH_PORT
-    accounts: tuple[Account, ...] = ()
-    speaks_ssh: bool = True
-    is_filtered: bool = False
-
-    @property
-    def key(self) -> str:
-        """`namespace/name`."""
-        return f"{self.namespace}/{self.name}"
-
-
-class GuestServer(Protocol):
-    """One running SSH server of a guest."""
-
-    kind: str
-
-    async def start(self) -> None:
-        """Start it; OSError or RuntimeError when it cannot be."""
-
-    def is_alive(self) -> bool:
-        """Whether it still runs."""
-
-    async def stop(self) -> None:
-        """End it and everything it started."""
 
 
 @dataclass(slots=True)
@@ -85,8 +40,6 @@ class Guests:
     _mapped: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
 
     async def __aenter__(self) -> Self:
-        from broker.lab import asyncssh_guest, sshd_guest
-
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = None if self.has_one_address else await asyncio.to_thread(sshd_guest.possible_mode)
         if self.force == "asyncssh":

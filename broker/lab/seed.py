@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from broker.lab.guests import SSH_PORT, Account, Guest
+from broker.lab.guest import SSH_PORT, Account, Guest
 from broker.lab.objects import Objects
 from broker.lab.seed_access import access_objects
 from broker.lab.seed_machine import Machine, Nic, machine_objects

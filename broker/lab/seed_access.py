@@ -15,18 +15,45 @@ _API = "rbac.authorization.k8s.io/v1"
 _GROUP = "rbac.authorization.k8s.io"
 _SUB = "subresources.kubevirt.io"
 _READ = ("get", "list", "watch")
-_WRITE = ("create", "delete", "deletecollection", "patch", "update")
+_CHANGE = ("create", "delete", "patch", "update")
+_WRITE = (*_CHANGE, "deletecollection")
 _VM_KINDS = (
     "virtualmachines", "virtualmachineinstances", "virtualmachineinstancepresets", "virtualmachineinstancereplicasets",
     "virtualmachineinstancemigrations",
 )  # fmt: skip
-_GUEST_READS = tuple(f"virtualmachineinstances/{sub}" for sub in ("guestosinfo", "filesystemlist", "userlist"))
+_GUEST_READS = (
+    *(f"virtualmachineinstances/{sub}" for sub in ("guestosinfo", "filesystemlist", "userlist", "objectgraph")),
+    *(f"virtualmachineinstances/sev/{sub}" for sub in ("fetchcertchain", "querylaunchmeasurement")),
+    "virtualmachines/expand-spec", "virtualmachines/objectgraph",
+)  # fmt: skip
 _STREAMS = (
     "virtualmachineinstances/console", "virtualmachineinstances/vnc", "virtualmachineinstances/usbredir",
     "virtualmachineinstances/portforward", "virtualmachines/portforward",
 )  # fmt: skip
-_INSTANCE_UPDATES = tuple(f"virtualmachineinstances/{sub}" for sub in ("pause", "unpause", "softreboot", "reset", "freeze"))
-_VM_UPDATES = tuple(f"virtualmachines/{sub}" for sub in ("start", "stop", "restart", "addvolume", "removevolume"))
+_INSTANCE_UPDATES = tuple(
+    f"virtualmachineinstances/{sub}"
+    for sub in (
+        "pause", "unpause", "softreboot", "reset", "freeze", "unfreeze", "addvolume", "removevolume", "evacuate/cancel",
+        "sev/setupsession", "sev/injectlaunchsecret",
+    )
+)  # fmt: skip
+_VM_UPDATES = tuple(
+    f"virtualmachines/{sub}"
+    for sub in (
+        "start", "stop", "restart", "addvolume", "removevolume", "memorydump", "removememorydump", "evacuate/cancel",
+    )
+)  # fmt: skip
+_OTHER_KINDS: Mapping[str, tuple[str, ...]] = {
+    "snapshot.kubevirt.io": ("virtualmachinesnapshots", "virtualmachinesnapshotcontents", "virtualmachinerestores"),
+    "export.kubevirt.io": ("virtualmachineexports",),
+    "clone.kubevirt.io": ("virtualmachineclones",),
+    "pool.kubevirt.io": ("virtualmachinepools",),
+    "backup.kubevirt.io": ("virtualmachinebackups", "virtualmachinebackuptrackers"),
+    "instancetype.kubevirt.io": (
+        "virtualmachineinstancetypes", "virtualmachineclusterinstancetypes", "virtualmachinepreferences",
+        "virtualmachineclusterpreferences",
+    ),
+}  # fmt: skip
 _CORE = ("configmaps", "endpoints", "events", "persistentvolumeclaims", "pods", "serviceaccounts", "services")
 
 
@@ -103,23 +130,25 @@ def _kubernetes_defaults() -> Iterable[tuple[str, Json]]:
 
 
 def _kubevirt_defaults() -> Iterable[tuple[str, Json]]:
-    view = [
-        _rule(["get"], [_SUB], [*_GUEST_READS, "virtualmachines/expand-spec"]),
+    reads = [
+        _rule(["get"], [_SUB], _GUEST_READS),
+        _rule(["update"], [_SUB], ["expand-vm-spec"]),
         _rule(_READ, ["kubevirt.io"], _VM_KINDS),
-        _rule(("get", "list"), ["kubevirt.io"], ["kubevirts"]),
-        _rule(_READ, ["snapshot.kubevirt.io", "export.kubevirt.io", "clone.kubevirt.io", "pool.kubevirt.io"], ["*"]),
-        _rule(_READ, ["instancetype.kubevirt.io"], ["*"]),
         _rule(_READ, ["migrations.kubevirt.io"], ["migrationpolicies"]),
+        *(_rule(_READ, [group], kinds) for group, kinds in _OTHER_KINDS.items()),
     ]
-    edit = [
-        _rule(["get"], [_SUB], _STREAMS),
-        _rule(["update"], [_SUB], (*_INSTANCE_UPDATES, *_VM_UPDATES)),
-        _rule(_WRITE, ["kubevirt.io"], _VM_KINDS[:-1]),
-    ]
-    yield _cluster_role("kubevirt.io:view", view, into=("view",))
-    yield _cluster_role("kubevirt.io:edit", [*view, *edit], into=("edit",))
+    installation = _rule(("get", "list"), ["kubevirt.io"], ["kubevirts"])
+    streams = _rule(["get"], [_SUB], _STREAMS)
+    updates = _rule(["update"], [_SUB], (*_INSTANCE_UPDATES, *_VM_UPDATES))
+    writes = [_rule(_CHANGE, ["kubevirt.io"], _VM_KINDS[:-1])]
+    writes += [_rule(_CHANGE, [group], kinds) for group, kinds in _OTHER_KINDS.items()]
+    sweeps = [_rule(["deletecollection"], [group], kinds) for group, kinds in _OTHER_KINDS.items()]
+    sweeps.append(_rule(["deletecollection"], ["kubevirt.io"], _VM_KINDS[:-1]))
     shot = _rule(["get"], [_SUB], ["virtualmachineinstances/vnc/screenshot"])
-    yield _cluster_role("kubevirt.io:admin", [*view, *edit, shot], into=("admin",))
+    plugins = [_rule(verbs, ["plugin.kubevirt.io"], ["plugins"]) for verbs in (_READ, (*_READ, *_WRITE))]
+    yield _cluster_role("kubevirt.io:view", [*reads, installation, plugins[0]], into=("view",))
+    yield _cluster_role("kubevirt.io:edit", [*reads, installation, streams, updates, *writes], into=("edit",))
+    yield _cluster_role("kubevirt.io:admin", [*reads, streams, updates, *writes, *sweeps, shot, plugins[1]], into=("admin",))
     defaults = [
         _rule(("get", "list"), ["kubevirt.io"], ["kubevirts"]),
         _rule(("get", "list"), [_SUB], ["version", "guestfs"]),

@@ -16,7 +16,7 @@ import tempfile
 from enum import Enum
 from pathlib import Path
 
-from broker.lab.guests import Guest
+from broker.lab.guest import Guest
 from broker.lab.ssh_keys import ssh_key
 
 __all__ = ["Mode", "SshdGuest", "possible_mode"]

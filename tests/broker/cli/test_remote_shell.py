@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.cli.remote_shell import leading_options, split, taken, word
+from broker.cli.remote_shell import split, word
+from broker.cli.ssh_options import leading_options, taken
 from broker.errors import UsageError
 from tests.conftest import need, vmbroker
 

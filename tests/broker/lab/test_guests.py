@@ -14,7 +14,8 @@ import pytest
 
 from broker.lab.addresses import AddressRange
 from broker.lab.guest_ports import STANDARD_PORTS
-from broker.lab.guests import Account, Guest, Guests, ssh_port_here
+from broker.lab.guest import Account, Guest
+from broker.lab.guests import Guests, ssh_port_here
 from broker.lab.ssh_keys import ssh_key
 from broker.lab.sshd_guest import possible_mode
 from tests.conftest import need
