@@ -43,7 +43,7 @@ fuzz: $(DEVSTAMP) ## property tests with many examples
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m 'fuzz or not fuzz' -k 'hypothesis or property or fuzz' --timeout 900 tests/broker
 
 soak: $(DEVSTAMP) ## long runs: leaks, stalled consumers at the real deadlines
-	$(BIN)/python -m pytest -m soak -s --timeout 3600 tests
+	$(BIN)/python -m pytest -m soak -s --timeout 3600 tests/soak
 
 docs: $(DEVSTAMP) ## write the generated pages
 	$(BIN)/python -m broker.cli.reference --write docs/reference.md

@@ -14,7 +14,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Self
 
-__all__ = ["STANDARD_PORTS", "PlainPorts", "blackhole", "chargen_block"]
+__all__ = ["STANDARD_PORTS", "Blackhole", "PlainPorts", "blackhole", "chargen_block"]
 
 STANDARD_PORTS: Mapping[str, int] = MappingProxyType({"echo": 7, "discard": 9, "chargen": 19})
 UNPRIVILEGED_OFFSET = 7000
@@ -141,16 +141,20 @@ class PlainPorts:
 
 
 @dataclass(slots=True)
-class _Blackhole:
-    sockets: tuple[socket.socket, ...]
+class Blackhole:
+    """An address and port that swallow every attempt to connect."""
+
+    port: int
+    _sockets: tuple[socket.socket, ...]
 
     def close(self) -> None:
-        for one in self.sockets:
+        """Give the address back."""
+        for one in self._sockets:
             one.close()
 
 
-async def blackhole(address: str, port: int) -> _Blackhole:
-    """Make `address:port` swallow connection attempts: a listening socket whose queue is full, so that SYNs are dropped."""
+async def blackhole(address: str, port: int) -> Blackhole:
+    """Make `address:port` (0: a free port) swallow connection attempts: its queue is full, so that SYNs are dropped."""
     loop = asyncio.get_running_loop()
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -160,13 +164,14 @@ async def blackhole(address: str, port: int) -> _Blackhole:
         listener.close()
         raise
     listener.listen(0)
-    fillers = [listener]
+    real = int(listener.getsockname()[1])
+    sockets = [listener]
     for _ in range(4):
         filler = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         filler.setblocking(False)
-        fillers.append(filler)
+        sockets.append(filler)
         try:
-            await asyncio.wait_for(loop.sock_connect(filler, (address, port)), 0.05)
+            await asyncio.wait_for(loop.sock_connect(filler, (address, real)), 0.05)
         except TimeoutError:
             break
-    return _Blackhole(tuple(fillers))
+    return Blackhole(real, tuple(sockets))

@@ -12,7 +12,7 @@ from typing import Self
 
 from broker.lab import asyncssh_guest, sshd_guest
 from broker.lab.guest import SSH_PORT, UNPRIVILEGED_SSH_PORT, Guest, GuestServer
-from broker.lab.guest_ports import PlainPorts, blackhole
+from broker.lab.guest_ports import Blackhole, PlainPorts, blackhole
 from broker.tasks import Supervisor
 
 __all__ = ["Guests", "ssh_port_here"]
@@ -36,7 +36,7 @@ class Guests:
     kind: str = ""
     _servers: dict[str, GuestServer] = field(default_factory=dict)
     _plain: list[PlainPorts] = field(default_factory=list)
-    _blackholes: list[object] = field(default_factory=list)
+    _blackholes: list[Blackhole] = field(default_factory=list)
     _mapped: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
 
     async def __aenter__(self) -> Self:
@@ -53,7 +53,7 @@ class Guests:
                 starting = []
                 for index, guest in enumerate(self.guests):
                     if guest.is_filtered:
-                        self._blackholes.append(await blackhole(guest.address, guest.ssh_port))
+                        await self._darken(guest)
                         continue
                     self._plain.append(await PlainPorts.open(guest.address, self._listening_address(guest)))
                     self._map_plain(guest)
@@ -87,7 +87,7 @@ class Guests:
         for ports in self._plain:
             ports.close()
         for hole in self._blackholes:
-            hole.close()  # type: ignore[attr-defined]
+            hole.close()
         self._servers.clear()
         self._plain.clear()
         self._blackholes.clear()
@@ -108,6 +108,12 @@ class Guests:
 
     def _listening_address(self, guest: Guest) -> str:
         return "127.0.0.1" if self.has_one_address else guest.address
+
+    async def _darken(self, guest: Guest) -> None:
+        hole = await blackhole(self._listening_address(guest), 0 if self.has_one_address else guest.ssh_port)
+        self._blackholes.append(hole)
+        if self.has_one_address:
+            self._mapped[guest.address, guest.ssh_port] = ("127.0.0.1", hole.port)
 
     def _map_plain(self, guest: Guest) -> None:
         if self.has_one_address:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from dataclasses import dataclass
 from typing import Self, cast
 
@@ -26,13 +27,15 @@ UNBUFFERED_BYTES = 2 * (FRAME_BYTES + 14)
 MESSAGE_BYTES = 32 * 1024
 """virt-api's copy loop: at most this much of the guest's stream in one message."""
 READ_BYTES = 256 * 1024
-STEP_BYTES = 900 * 1024
+STEP_BYTES = 800 * 1024
 """How much must drain from a full way to the client before it takes data again.
 
 On the real way each hop's TCP window opens in steps; 0.75 MiB in one pong deadline was too little to see one, 1.5 MiB enough.
 """
-KERNEL_BYTES = 256 * 1024
+KERNEL_BYTES = 128 * 1024
 """The send buffer towards the client; what lies ahead of the pings lies in the queue before it."""
+PIECE_BYTES = 64 * 1024
+"""How much of the queue goes on at once, so that it drains evenly."""
 PING = b"\x89\x0akeep alive"
 
 
@@ -67,6 +70,10 @@ class Tunnel(asyncio.Protocol):
         self._http: asyncio.BaseProtocol | None = None
         self._wire = ServerProtocol(state=State.OPEN, max_size=None)
         self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._queue: deque[memoryview] = deque()
+        self._queued_bytes = 0
+        self._blocked_at_bytes = 0
+        self._is_open = True
         self._is_writable = True
         self._is_reading = True
         self._missed_deadline = False
@@ -80,7 +87,7 @@ class Tunnel(asyncio.Protocol):
         """Become the protocol of the client's transport; `http` hears of the end of the connection."""
         self._client, self._http = transport, http
         transport.set_protocol(self)
-        transport.set_write_buffer_limits(high=self._pace.ahead_bytes, low=self._pace.ahead_bytes - STEP_BYTES)
+        transport.set_write_buffer_limits(high=PIECE_BYTES, low=PIECE_BYTES // 2)
         raw = transport.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -107,13 +114,12 @@ class Tunnel(asyncio.Protocol):
 
     def guest_sent(self, data: memoryview) -> None:
         """Pass on what was read from the guest (at most READ_BYTES)."""
-        client = self._client
-        if client is None or client.is_closing():
+        if self._client is None or self._client.is_closing() or self.reason:
             return
         parts: list[bytes | memoryview] = []
         for start in range(0, len(data), MESSAGE_BYTES):
             parts += cut_into_frames(data[start : start + MESSAGE_BYTES])
-        client.write(b"".join(parts))
+        self._send(b"".join(parts))
 
     def guest_ended(self) -> None:
         """The guest's end is gone: what was read before still goes out, then the connection just ends."""
@@ -150,7 +156,7 @@ class Tunnel(asyncio.Protocol):
             self._guest.send(payloads)
         replies = self._wire.data_to_send()
         if replies and self._client is not None and not self._client.is_closing():
-            self._client.write(b"".join(replies))
+            self._send(b"".join(replies))
             if replies[-1] == b"":
                 self._finish("the client closed")
 
@@ -160,17 +166,24 @@ class Tunnel(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
-        """The way to the client is full."""
-        self._is_writable = False
-        self._guest.pause()
+        """The kernel takes no more for now: what follows waits in the queue."""
+        self._is_open = False
 
     def resume_writing(self) -> None:
-        """The way to the client has drained by a step; a waiting ping goes first."""
-        self._is_writable = True
-        if self._ping_since is not None:
-            self._ping_since = None
-            self._ping()
-        self._guest.resume()
+        """The kernel takes data again; once the queue has drained by a step, a waiting ping goes first."""
+        self._is_open = True
+        while self._queue and self._is_open and self._client is not None:
+            piece = self._queue.popleft()
+            self._queued_bytes -= len(piece)
+            self._client.write(piece)
+        if self.reason:
+            self._close_when_sent()
+        elif not self._is_writable and self._queued_bytes <= self._blocked_at_bytes - STEP_BYTES:
+            self._is_writable = True
+            if self._ping_since is not None:
+                self._ping_since = None
+                self._ping()
+            self._guest.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: so is the guest's socket, and the HTTP server may forget the connection."""
@@ -186,7 +199,7 @@ class Tunnel(asyncio.Protocol):
     def _ticked(self) -> None:
         now = self._loop.time()
         deadline = self._pace.pong_deadline_s
-        if self._client is None or self._client.is_closing():
+        if self._client is None or self._client.is_closing() or self.reason:
             return
         if self._ping_since is not None and now - self._ping_since > deadline:
             self._finish("a ping could not be written in time")
@@ -204,13 +217,28 @@ class Tunnel(asyncio.Protocol):
 
     def _ping(self) -> None:
         if self._client is not None and not self._client.is_closing():
-            self._client.write(PING)
+            self._send(PING)
+
+    def _send(self, data: bytes) -> None:
+        """Write behind all that was written before; past `ahead_bytes` of it the writer is blocked."""
+        if self._is_open and not self._queue and self._client is not None:
+            self._client.write(data)
+            return
+        view = memoryview(data)
+        self._queue.extend(view[start : start + PIECE_BYTES] for start in range(0, len(view), PIECE_BYTES))
+        self._queued_bytes += len(view)
+        if self._is_writable and self._queued_bytes > self._pace.ahead_bytes:
+            self._is_writable, self._blocked_at_bytes = False, self._queued_bytes
+            self._guest.pause()
 
     def _finish(self, reason: str) -> None:
         if not self.reason:
             self.reason = reason
         self._guest.abort()
-        if self._client is not None and not self._client.is_closing():
+        self._close_when_sent()
+
+    def _close_when_sent(self) -> None:
+        if not self._queue and self._client is not None and not self._client.is_closing():
             self._client.close()
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from broker.lab.addresses import AddressRange
-from broker.lab.guest_ports import STANDARD_PORTS
 from broker.lab.guest import Account, Guest
+from broker.lab.guest_ports import STANDARD_PORTS
 from broker.lab.guests import Guests, ssh_port_here
 from broker.lab.ssh_keys import ssh_key
 from broker.lab.sshd_guest import possible_mode
@@ -186,6 +186,26 @@ async def test_a_filtered_guest_answers_nothing_at_all(tmp_path: Path) -> None:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.3):
                     await asyncio.open_connection(guest.address, 2222)
+
+
+async def test_where_there_is_one_address_ports_are_mapped(tmp_path: Path) -> None:
+    """As on macOS, where nothing but 127.0.0.1 can be bound."""
+    line = ssh_key(tmp_path / "key", comment="test")
+    accounts = (Account(name="fedora", keys=(line,)),)
+    one = Guest(namespace="n", name="one", address="127.0.0.11", accounts=accounts)
+    dark = Guest(namespace="n", name="dark", address="127.0.0.12", is_filtered=True)
+    async with Guests(guests=(one, dark), directory=tmp_path / "guests", has_one_address=True) as guests:
+        host, port = guests.translate(one.address, 22)
+        assert (guests.kind, host) == ("asyncssh", "127.0.0.1")
+        assert guests.translate(one.address, 7) != (one.address, 7)
+        here = Town(guests=guests, one=one, two=dark, folder=tmp_path)
+        status, out, _ = await ran(["ssh", *here.words("-p", str(port)), f"fedora@{host}", "echo reached"])
+        assert (status, out) == (0, "reached\n")
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(*guests.translate(one.address, 80))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await asyncio.open_connection(*guests.translate(dark.address, 22))
 
 
 async def test_nothing_of_the_guests_is_left_after_their_end(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from pathlib import Path
 
@@ -275,3 +276,33 @@ async def test_what_is_no_portforward_path_is_not_found(tmp_path: Path) -> None:
     async with empty_cluster(tmp_path) as cluster:
         async with asked(cluster, f"{SUBRESOURCES}/namespaces/n/virtualmachineinstances/a/portforward/22/tcp/more") as link:
             assert link.status == 404
+
+
+async def test_many_tunnels_leave_no_descriptor_and_no_task(tmp_path: Path) -> None:
+    async with empty_cluster(tmp_path) as cluster, plain_guest() as guest:
+        cluster.objects.put(VMIS, instance("a", "127.0.0.1"))
+
+        async def once(number: int) -> None:
+            async with asked(cluster, forward("a", guest.port)) as link:
+                assert link.status == 101
+                visit = await guest.visits.get()
+                visit.writer.write(b"banner")
+                await link.until_payload(b"banner")
+                if number % 2:
+                    visit.writer.close()
+                    await link.take_all()
+            visit.writer.transport.abort()
+
+        async def settled() -> tuple[int, int]:
+            await quiet(cluster)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            return len(os.listdir("/dev/fd")), len(asyncio.all_tasks())
+
+        await once(0)
+        before = await settled()
+        for number in range(60):
+            await once(number)
+        async with asyncio.timeout(LIMIT_S):
+            while await settled() != before:  # noqa: ASYNC110 - the kernel reports the last ends in its own time
+                await asyncio.sleep(0.01)

@@ -118,10 +118,12 @@ def test_a_token_is_good_for_what_its_user_may_do(lab: RunningLab) -> None:
 
 
 def test_a_client_certificate_opens_the_api(lab: RunningLab, kubectl: Path) -> None:
-    words = [str(kubectl), "--kubeconfig", str(lab.kubeconfig("dana")), "auth", "whoami", "-o", "json"]
+    words = [str(kubectl), "--kubeconfig", str(lab.kubeconfig("dana")), "get", "virtualmachines.kubevirt.io", "-o", "name"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=LIMIT_S)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["status"]["userInfo"]["username"] == "dana"
+    assert "virtualmachine.kubevirt.io/web" in done.stdout.split()
+    others = subprocess.run([*words, "-n", "infra"], capture_output=True, text=True, check=False, timeout=LIMIT_S)
+    assert 'User "dana" cannot list resource "virtualmachines"' in others.stderr
 
 
 def test_labs_stand_side_by_side(lab: RunningLab, state: Path) -> None:
@@ -182,7 +184,8 @@ def test_a_lab_for_one_command_ends_when_the_last_of_them_has_ended(state: Path)
     assert first.stdout.readline() == second.stdout.readline() == f"{state / 'kubeconfigs' / 'admin.yaml'}\n"
     lab = lab_of(state)
     first.communicate()
-    time.sleep(1.2)
+    assert process.is_held(state)
+    assert not process.is_abandoned(state)
     assert process.find(state) == lab
     second.communicate()
     until(lambda: process.process_identity(lab.pid) is None)
@@ -193,7 +196,7 @@ def test_a_lab_that_was_brought_up_stays_after_a_command(state: Path) -> None:
     done = subprocess.run([sys.executable, "-c", HOLDER, str(state)], capture_output=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     lab = lab_of(state)
-    time.sleep(1.2)
+    assert process.is_held(state)
     assert process.find(state) == lab
 
 
