@@ -26,6 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except BrokenPipeError:
         return _without_reader()
+    except OSError as error:  # only the last flush is left to fail
+        from broker.cli import exits
+
+        _without_reader()
+        return _failed(exits.unwritable(error) or exits.defect(error, debug="--debug" in words), words)
     except KeyboardInterrupt:
         from broker.cli.exits import INTERRUPTED
 
@@ -49,6 +54,8 @@ def _run(words: list[str], program: str) -> int:
         raise
     except BrokerError as error:
         return _failed(error, words)
+    except OSError as error:
+        return _failed(exits.unwritable(error) or exits.defect(error, debug="--debug" in words), words)
     except Exception as error:  # the last line of defence: a traceback never reaches a user
         return _failed(exits.defect(error, debug="--debug" in words), words)
 

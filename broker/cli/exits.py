@@ -98,6 +98,22 @@ def start_debug() -> None:
     logger.propagate = False
 
 
+def unwritable(error: OSError) -> BrokerError | None:
+    """Turn a full or broken disk behind stdout into an error; None for an OSError of another kind."""
+    import errno
+
+    from broker.errors import Failed
+
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
+        return None
+    return Failed(
+        "the output could not be written",
+        code="output",
+        cause=os.strerror(error.errno),
+        next_step="make room where stdout leads, then run it again",
+    )
+
+
 def defect(error: BaseException, *, debug: bool) -> BrokerError:
     """Turn an exception that nobody foresaw into an error of one line; its traceback goes to the debug log only."""
     from broker.clean import clean

@@ -162,3 +162,16 @@ def test_the_reference_in_the_repository_is_what_the_program_says() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.platform
+@pytest.mark.parametrize("words", [("--help",), ("version",), ("config", "show")])
+def test_a_full_disk_behind_stdout_is_told(words: tuple[str, ...], nowhere: dict[str, str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "broker.main", *words], stdout=full, stderr=subprocess.PIPE, text=True, env=nowhere, cwd=ROOT
+        )
+    assert done.returncode == 1
+    assert "the output could not be written" in done.stderr
+    assert "Traceback" not in done.stderr
