@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from broker.lab import process
+
 ROOT = Path(__file__).resolve().parent.parent
 
 settings.register_profile("fuzz", max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
@@ -109,6 +111,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     state_dir = tmp_path_factory.mktemp("lab") / "state"
     started = vmbroker("lab", "up", "--state-dir", str(state_dir))
     assert started.returncode == 0, started.stderr
+    # Wanted by this process instead of for good: a killed test run leaves no lab behind.
+    process.hold(state_dir, str(os.getpid()))
+    process.release(state_dir, process.FOR_GOOD)
     try:
         yield RunningLab(state_dir=state_dir)
     finally:

@@ -86,13 +86,16 @@ class Link:
 
     def send(self, first: int, payload: bytes) -> None:
         """Send one masked frame; silently nothing once the connection is gone."""
-        if self.writer.is_closing():
-            return
-        mask = os.urandom(4)
-        size = len(payload)
-        length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
-        masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
-        self.writer.write(bytes((first,)) + length + mask + masked)
+        if not self.writer.is_closing():
+            self.writer.write(masked(first, payload))
+
+
+def masked(first: int, payload: bytes) -> bytes:
+    """One frame of a client, of at most 64 KiB."""
+    mask = os.urandom(4)
+    size = len(payload)
+    length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
+    return bytes((first,)) + length + mask + bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
 
 
 def frames_of(raw: bytes | bytearray) -> Iterator[tuple[int, bytes]]:
@@ -130,14 +133,19 @@ async def asked(
     )
     link = Link(reader, writer)
     try:
-        lines = [f"GET {path} HTTP/1.1", "Host: kube.lab.example", f"Authorization: Bearer {token(cluster.kubeconfig(user))}"]
-        lines += [f"{name}: {value}" for name, value in (UPGRADE if headers is None else headers).items()]
-        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+        writer.write(head_of(cluster, path, headers, user=user))
         async with asyncio.timeout(LIMIT_S):
             await link.head()
         yield link
     finally:
         writer.transport.abort()
+
+
+def head_of(cluster: Cluster, path: str, headers: Mapping[str, str] | None = None, *, user: str = "admin") -> bytes:
+    """The head of a GET with a user's credentials; by default of a websocket handshake."""
+    lines = [f"GET {path} HTTP/1.1", "Host: kube.lab.example", f"Authorization: Bearer {token(cluster.kubeconfig(user))}"]
+    lines += [f"{name}: {value}" for name, value in (UPGRADE if headers is None else headers).items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def trust(cluster: Cluster) -> ssl.SSLContext:
