@@ -12,7 +12,8 @@ from broker.actions.connect import login_for
 from broker.actions.context import Broker
 from broker.actions.guest_user import GuestLogin
 from broker.actions.vm_rows import Instance, VmList, VmRow, instance_of, join, row_of
-from broker.errors import NotPermitted
+from broker.clean import escaped
+from broker.errors import NotPermitted, Refused, UsageError
 from broker.kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES, Resource
 from broker.model.vm import VirtualMachine
 from broker.model.vmi import VirtualMachineInstance
@@ -88,6 +89,14 @@ async def _fold(
     except NotPermitted as exc:
         into.values.clear()
         into.refusal = exc
+    except Refused as exc:
+        if selector and exc.code == "invalid":
+            raise UsageError(
+                f"the label selector {escaped(selector)} is not one that the server can read",
+                cause=exc.cause,
+                next_step="write it as kubectl takes it: app=web,tier!=db or 'env in (a,b)'",
+            ) from exc
+        raise
 
 
 def _login(broker: Broker, vm: VirtualMachine | None, vmi: VirtualMachineInstance | None) -> GuestLogin:

@@ -224,6 +224,8 @@ def _check(parsed: Parsed) -> None:
     if parsed.has("all_namespaces") and (command.name != "vms" or parsed.text("namespace")):
         why = "-A is for lists only" if command.name != "vms" else "-A and -n exclude each other"
         raise UsageError(why, next_step=_see(command))
+    if parsed.has("lab") and parsed.text("kubeconfig"):
+        raise UsageError("--lab and --kubeconfig exclude each other", next_step=_see(command))
 
 
 def _check_operands(parsed: Parsed, command: Command) -> None:

@@ -108,7 +108,10 @@ COMMANDS: Final[tuple[Command, ...]] = (
         ),
         formats=_FORMATS,
         statuses=_READING,
-        text="Lists VirtualMachines joined with their VirtualMachineInstances, and instances that have no VirtualMachine.",
+        text=(
+            "Lists VirtualMachines joined with their VirtualMachineInstances, and instances that have no VirtualMachine."
+            " A selector is matched on the labels of VirtualMachines: it leaves out instances without one."
+        ),
         examples=(
             ("vmbroker vms", "the VMs of the context's namespace"),
             ("vmbroker vms -A -o wide", "every VM that you may see, with more columns"),
@@ -120,8 +123,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
         group="Look",
         summary="show one virtual machine: state, interfaces, addresses, user",
         module="show",
-        usage="show TARGET [-o FORMAT]",
-        operands=(_TARGET,),
+        usage="show [USER@]TARGET [-o FORMAT]",
+        operands=(("[USER@]TARGET", _TARGET[1]),),
         least=1,
         most=1,
         flags=(_USER, _PORT),

@@ -31,7 +31,7 @@ def run(invocation: Invocation) -> int:
 def _show(invocation: Invocation) -> None:
     settings = invocation.settings(_context(invocation))
     parsed = invocation.parsed
-    entries = _entries(settings)
+    entries = [*_entries(settings), *_kubeconfig_entries(invocation)]
     if parsed.output in ("json", "yaml"):
         document = {
             "apiVersion": output.API_VERSION,
@@ -64,6 +64,32 @@ def _entries(settings: Settings) -> list[tuple[str, object, str, Origin]]:
     for context, alias in settings.aliases.items():
         entries.append((f'contexts."{context}".alias', alias, alias, settings.alias_origins[context]))
     return entries
+
+
+def _kubeconfig_entries(invocation: Invocation) -> list[tuple[str, object, str, Origin]]:
+    """What the kubeconfig decides, each with the file that it came from; nothing where none can be read."""
+    from broker.cli.redact import redact
+    from broker.kube.kubeconfig import resolve
+    from broker.kube.kubefiles import read_files
+
+    try:
+        config = read_files(invocation.kubeconfig, invocation.environ).config
+        found = resolve(config, invocation.parsed.text("context"))
+    except BrokerError:
+        return []
+    context = invocation.parsed.text("context")
+    by_flag = Origin(layer="flag", place="--context")
+    values = (
+        ("context", found.context.name, by_flag if context else _from_file(config.current_source or found.context.source)),
+        ("namespace", found.context.namespace or "default", _from_file(found.context.source)),
+        ("server", redact(found.cluster.server), _from_file(found.cluster.source)),
+        ("user", found.user.name, _from_file(found.user.source)),
+    )
+    return [(f"kubeconfig.{name}", value, value, origin) for name, value, origin in values]
+
+
+def _from_file(source: object) -> Origin:
+    return Origin(layer="kubeconfig", place=str(source))
 
 
 def _check(invocation: Invocation) -> None:

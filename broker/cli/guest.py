@@ -75,6 +75,7 @@ def origin_of(invocation: Invocation, endpoint: Endpoint) -> Origin:
     """Return how a ProxyCommand finds the same cluster as the same person, and the same settings."""
     parsed = invocation.parsed
     sets = [word for each in parsed.many("sets") for word in ("--set", each)]
+    sets += ["--output=json"] if parsed.output == "json" else []
     return Origin(
         program=(*own_words(), _UNWARNED, *sets),
         kubeconfigs=tuple(str(path) for path in endpoint.sources),

@@ -8,7 +8,7 @@ from broker.clean import clean
 from broker.cli import exits, output
 from broker.cli.invocation import Invocation
 from broker.cli.reading import shown
-from broker.refs import parse_port, parse_target, parse_user
+from broker.refs import parse_login, parse_port, parse_user
 
 
 def run(invocation: Invocation) -> int:
@@ -17,10 +17,11 @@ def run(invocation: Invocation) -> int:
     from broker.actions.vm_sections import sections
 
     parsed = invocation.parsed
-    user, port = parsed.text("user"), parsed.text("port")
+    login = parse_login(parsed.operands[0])
+    user, port = login.user or parsed.text("user"), parsed.text("port")
     details = shown(
         invocation,
-        parse_target(parsed.operands[0]),
+        login.target,
         user=parse_user(user) if user else None,
         port=parse_port(port) if port else None,
     )

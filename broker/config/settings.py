@@ -19,7 +19,7 @@ LAYERS: Final[tuple[Layer, ...]] = ("built-in", "system", "user", "context", "en
 class Origin:
     """Where a value came from: `place` is FILE:LINE, a variable's name or a flag; empty for a built-in value."""
 
-    layer: Layer
+    layer: Layer | Literal["kubeconfig"]
     place: str = ""
 
     def __str__(self) -> str:

@@ -154,7 +154,13 @@ async def in_thread(work: Callable[[], T], *, late: Callable[[T], object] | None
                 late(result)  # type: ignore[arg-type]
 
     threading.Thread(target=run, name="broker-open", daemon=True).start()
-    return await future
+    try:
+        return await future
+    except asyncio.CancelledError:
+        # The result may have come in the same turn of the loop, just before the cancellation: then nobody else has it.
+        if late is not None and future.done() and not future.cancelled() and future.exception() is None:
+            late(future.result())
+        raise
 
 
 class Stream:

@@ -18,6 +18,7 @@ __all__ = ["main"]
 
 _FLEET_LIMIT = 10_000
 _LOOK_EVERY_S = 0.5
+_PONG_DEADLINE_S = 60.0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,10 +34,10 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         given = parser.parse_args(list(argv))
     except SystemExit as exc:
         return int(exc.code or 0)
-    state_dir = Path(given.state_dir).expanduser().absolute() if given.state_dir else process.default_state_dir(environ)
     if given.command is None:
         console.answer(parser.format_help().rstrip())
         return 0
+    state_dir = Path(given.state_dir).expanduser().absolute() if given.state_dir else process.default_state_dir(environ)
     if given.command == "run":
         return _run(given, state_dir)
     if given.command == "up":
@@ -65,7 +66,11 @@ def _parser() -> argparse.ArgumentParser:
             "--vms", type=_fleet, default=0, metavar="N", help=f"N more VMs without guests (up to {_FLEET_LIMIT})"
         )
         command.add_argument(
-            "--pong-deadline", type=_seconds, default=60.0, metavar="S", help="seconds until a silent client is cut off"
+            "--pong-deadline",
+            type=_seconds,
+            default=_PONG_DEADLINE_S,
+            metavar="S",
+            help="seconds until a silent client is cut off",
         )
         command.add_argument("--fault", action="append", default=[], metavar="NAME", help="go wrong: " + ", ".join(FAULT_NAMES))
         command.add_argument("--guests", choices=("sshd", "asyncssh"), help="what the guests run (default: sshd where it can)")

@@ -8,7 +8,10 @@ the read deadline; no half-close; no Close frame of its own.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
+import sys
+import termios
 from collections import deque
 from dataclasses import dataclass
 from typing import Self, cast
@@ -27,14 +30,15 @@ UNBUFFERED_BYTES = 2 * (FRAME_BYTES + 14)
 MESSAGE_BYTES = 32 * 1024
 """virt-api's copy loop: at most this much of the guest's stream in one message."""
 READ_BYTES = 256 * 1024
-STEP_BYTES = 800 * 1024
+STEP_BYTES = 784 * 1024
 """How much must drain from a full way to the client before it takes data again.
 
 On the real way each hop's TCP window opens in steps; 0.75 MiB in one pong deadline was too little to see one, 1.5 MiB enough.
 """
-KERNEL_BYTES = 128 * 1024
+KERNEL_BYTES = 64 * 1024
 """The send buffer towards the client; what lies ahead of the pings lies in the queue before it."""
-PIECE_BYTES = 64 * 1024
+CLOSE_LOOK_EVERY_S = 0.01
+PIECE_BYTES = 32 * 1024
 """How much of the queue goes on at once, so that it drains evenly."""
 PING = b"\x89\x0akeep alive"
 
@@ -237,9 +241,31 @@ class Tunnel(asyncio.Protocol):
         self._guest.abort()
         self._close_when_sent()
 
-    def _close_when_sent(self) -> None:
-        if not self._queue and self._client is not None and not self._client.is_closing():
-            self._client.close()
+    def _close_when_sent(self, *, was_empty: bool = False) -> None:
+        """Close once the client's kernel has everything: asyncio's TLS drops what is left when a pong comes after its end."""
+        client = self._client
+        if self._queue or client is None or client.is_closing():
+            return
+        is_empty = _unsent_bytes(client) == 0
+        if is_empty and was_empty:
+            client.close()
+            return
+        if self._tick is not None:
+            self._tick.cancel()
+        self._tick = self._loop.call_later(0 if is_empty else CLOSE_LOOK_EVERY_S, self._look_again, is_empty)
+
+    def _look_again(self, was_empty: bool) -> None:
+        self._close_when_sent(was_empty=was_empty)
+
+
+def _unsent_bytes(transport: asyncio.Transport) -> int:
+    """What the kernel has not handed over yet; 0 where it does not tell (not Linux)."""
+    raw = transport.get_extra_info("socket")
+    try:
+        told = fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(4))
+    except (OSError, ValueError, AttributeError):
+        return 0
+    return int.from_bytes(told, sys.byteorder)
 
 
 def cut_into_frames(data: memoryview) -> list[bytes | memoryview]:

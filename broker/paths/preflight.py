@@ -91,7 +91,11 @@ def _unreachable_interface(vmi: VirtualMachineInstance, name: str, port: int) ->
             f"{name} has no network interface in its status",
             code="no-interface",
             cause=clean(f"the phase of the instance is {vmi.phase or 'not known yet'}"),
-            next_step="wait until it runs; where it runs, look at the interfaces in its spec",
+            next_step="wait until it runs"
+            if vmi.phase != "Running"
+            else "give the VM a network interface in its spec and restart it"
+            if not vmi.machine.interfaces
+            else "look at the launcher pod: the interfaces of its spec are not up",
         )
     first = vmi.interfaces[0]
     label = clean(first.name or first.interface_name or "without a name", 63)

@@ -33,6 +33,12 @@ def test_alone_it_prints_its_help() -> None:
     assert "__complete" not in done.stdout
 
 
+def test_the_lab_alone_prints_its_help() -> None:
+    done = vmbroker("lab")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: vmbroker lab ")
+
+
 @pytest.mark.parametrize("name", [command.name for command in SHOWN if command.reading != "raw"])
 def test_each_command_has_help_with_examples_and_exit_statuses(name: str) -> None:
     done = vmbroker(name, "--help")

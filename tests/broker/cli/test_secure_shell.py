@@ -78,6 +78,8 @@ def test_the_proxy_command_carries_cluster_and_person(desk: Desk) -> None:
     for word in (f"--kubeconfig={desk.kubeconfig}", f"--context={CONTEXT}", "--as=eve o'x", "--as-group=g 1"):
         assert word in words
     assert words[words.index("--set") + 1] == "stream.handshake_s=5"
+    assert "--output=json" not in words
+    assert "--output=json" in _proxy_words(desk.run("-o", "json", "ssh", "web")[0])
     assert "-P" in words
 
 

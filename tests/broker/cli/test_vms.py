@@ -71,6 +71,7 @@ def test_show_tells_user_and_port_with_their_origins(env: dict[str, str]) -> Non
     document = json.loads(vmbroker("show", "vm/web/shop", "-o", "json", env=env).stdout)
     assert (document["kind"], document["name"]) == ("VirtualMachine", "web")
     assert vmbroker("show", "web", "-o", "name", env=env).stdout == "vm/web/shop\n"
+    assert " ops (from " in vmbroker("show", "ops@web", env=env).stdout
 
 
 def test_the_servers_version_is_told_and_a_missing_kubevirt_is_a_note(env: dict[str, str]) -> None:

@@ -207,3 +207,16 @@ async def test_a_late_result_of_a_cancelled_thread_is_given_back() -> None:
     await cancelled(in_thread(lambda: gate.wait(5) and "socket", late=late.append), after=lambda: True)
     gate.set()
     await until(lambda: late == ["socket"])
+
+
+async def test_a_result_of_the_same_turn_as_the_cancellation_is_given_back() -> None:
+    gate, late, known = threading.Event(), list[object](), set(threading.enumerate())
+    task = asyncio.get_running_loop().create_task(in_thread(lambda: gate.wait(5) and "socket", late=late.append))
+    await asyncio.sleep(0)
+    (thread,) = set(threading.enumerate()) - known
+    gate.set()
+    thread.join(5)  # its result waits in the loop, which this blocks; the cancellation comes right behind it
+    asyncio.get_running_loop().call_soon(task.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert late == ["socket"]
