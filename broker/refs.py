@@ -183,7 +183,7 @@ def _parse_path(folded: str, text: str) -> Target:
         if not parts[2]:
             raise UsageError("the namespace after the second '/' is empty", next_step=f"name a VM: {_FORMS}")
         namespace = parse_namespace(parts[2])
-    return Target(kind=kind, name=_name(parts[1]), namespace=namespace)
+    return Target(kind=kind, name=_name(parts[1].removesuffix(".")), namespace=namespace)
 
 
 def _parse_word(folded: str) -> Target:

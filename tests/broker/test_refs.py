@@ -36,6 +36,8 @@ NAME = st.lists(LABEL, min_size=1, max_size=3).map(".".join)
         ("VirtualMachine/Web/Shop", "vm", "web", "shop", None),
         ("virtualmachines/web/shop", "vm", "web", "shop", None),
         ("vmi/a.b.c/shop", "vmi", "a.b.c", "shop", None),
+        ("vm/web./shop", "vm", "web", "shop", None),
+        ("vm/web.", "vm", "web", None, None),
         ("VMIS/web", "vmi", "web", None, None),
         ("virtualmachineinstance/web", "vmi", "web", None, None),
         ("virtualmachineinstances/web/shop", "vmi", "web", "shop", None),
