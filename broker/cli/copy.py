@@ -96,7 +96,7 @@ def shared_options(origin: Origin, files: ClientFiles) -> tuple[str, ...]:
     for word in words:
         if "\n" in word or "\r" in word or "\0" in word:
             raise UsageError("a line end in a path or context name cannot stand in an ssh option")
-    command = "exec " + " ".join(shlex.quote(word) for word in words).replace("%", "%%") + " %n %p"
+    command = " ".join(shlex.quote(word) for word in words).replace("%", "%%") + " %n %p"
     return (
         "-o",
         f"ProxyCommand={command}",

@@ -272,6 +272,7 @@ def _prepare(state_dir: Path) -> None:
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = state_dir.stat()
+        names = {entry.name for entry in state_dir.iterdir()}
     except OSError as exc:
         raise SettingsError(
             f"the lab's state directory {state_dir} cannot be used", cause=exc.strerror, next_step="name another --state-dir"
@@ -280,6 +281,9 @@ def _prepare(state_dir: Path) -> None:
         raise SettingsError(
             f"the lab's state directory {state_dir} belongs to somebody else", next_step="name another --state-dir"
         )
+    if names and not names & {"start.lock", "lock", "lab.log", "held-by", "ca.key", "guests"}:
+        # Its mode would change and files be written among foreign ones: /etc and a home are no state directories.
+        raise SettingsError(f"{state_dir} holds files that are no lab's", next_step="name a new or empty --state-dir")
     state_dir.chmod(0o700)
 
 

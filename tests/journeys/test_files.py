@@ -59,3 +59,10 @@ def test_rsync_mirrors_with_our_word(person: Person) -> None:
     assert done.returncode == 0, done.stderr
     again = person.run(["rsync", "-ai", "--checksum", *argv[2:]])
     assert (again.returncode, again.stdout.strip()) == (0, b"")
+
+
+def test_scp_copies_from_one_vm_to_another(person: Person) -> None:
+    assert person.ssh("echo between > between").returncode == 0
+    done = person.vmbroker("scp", *person.options, f"{WEB}:between", "vm/db/shop:between")
+    assert done.returncode == 0, done.stderr
+    assert person.ssh("cat between", target="vm/db/shop").stdout == b"between\n"

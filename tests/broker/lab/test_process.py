@@ -243,3 +243,11 @@ def test_faults_and_fleet_are_as_asked_for(state: Path) -> None:
     done = vmbroker("proxy", "vm/web/shop", "22", "--kubeconfig", str(lab_of(state).kubeconfig))
     assert done.returncode not in (0, 1)
     assert "service unavailable" in done.stderr
+
+
+def test_a_folder_of_somebody_elses_files_is_no_state_directory(tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("mine")
+    tmp_path.chmod(0o755)
+    done = vmbroker("lab", "up", "--state-dir", str(tmp_path))
+    assert done.returncode == 2
+    assert (sorted(path.name for path in tmp_path.iterdir()), tmp_path.stat().st_mode & 0o777) == (["letter"], 0o755)
