@@ -26,7 +26,7 @@ def _facts(details: VmDetails, now_s: float) -> Pairs:
     is_vm = details.object == "VirtualMachine"
     labels = ", ".join(f"{key}={value}" for key, value in sorted(details.labels.items()))
     return (
-        ("Name", details.name if is_vm else f"{details.name} (an instance without a VM)"),
+        ("Name", details.name if is_vm else f"{details.name} (the instance)"),
         ("Namespace", details.namespace),
         ("Context", details.context),
         ("Status", details.status),
