@@ -34,7 +34,7 @@ def run(invocation: Invocation) -> int:
         port = port or login_of(reading, settings).port
         stream = open_guest(client, reading, port, stream=settings.stream)
     relayed = relay_descriptors(stream, _STDIN, _STDOUT, grace_s=settings.stream.grace_s)
-    error = relayed.end.error()
+    error = relayed.end.error() or (exits.unwritable(relayed.unwritten) if relayed.unwritten is not None else None)
     if error is not None:
         raise error
     return 0

@@ -6,6 +6,7 @@ Nothing here changes their O_NONBLOCK flag, which belongs to every process that 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -52,6 +53,7 @@ class Sink:
 
     def __init__(self, fd: int) -> None:
         self.is_broken = not _is_open(fd)
+        self.failure: OSError | None = None
         self.fd = fd
         self._sock: socket.socket | None = None
         self._own_fd: int | None = None
@@ -74,7 +76,10 @@ class Sink:
             self.needs_poll = True
 
     def write(self, chunks: Sequence[bytes | bytearray]) -> int:
-        """Write what fits now and return its size; 0 when full, `is_broken` turns True when nobody reads any more."""
+        """Write what fits now and return its size; 0 when full, `is_broken` turns True when nobody reads any more.
+
+        A full disk or a file's limit breaks it too, and is kept in `failure`: what was lost then must be told.
+        """
         try:
             if self._sock is not None:
                 return self._sock.sendmsg(chunks, [], socket.MSG_DONTWAIT)
@@ -83,8 +88,10 @@ class Sink:
             return os.writev(self.fd, chunks)
         except (BlockingIOError, InterruptedError):
             return 0
-        except OSError:
+        except OSError as exc:
             self.is_broken = True
+            if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                self.failure = exc
             return 0
 
     def close(self) -> None:

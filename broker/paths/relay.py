@@ -31,11 +31,15 @@ _GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relayed:
-    """What one relay did: bytes each way, and how the stream ended (`end.error()` is None when nothing went wrong)."""
+    """What one relay did: bytes each way, and how the stream ended (`end.error()` is None when nothing went wrong).
+
+    `unwritten` is the error of an output that took no more although somebody wanted it: a full disk, a file's limit.
+    """
 
     to_guest_bytes: int
     from_guest_bytes: int
     end: End
+    unwritten: OSError | None = None
 
 
 def relay_descriptors(
@@ -58,7 +62,12 @@ def relay_descriptors(
         sink.close()
         stream.close(linger_s if stream.ended is None else 0.0)
     assert stream.ended is not None
-    return Relayed(to_guest_bytes=loop.to_guest_bytes, from_guest_bytes=loop.from_guest_bytes, end=stream.ended)
+    return Relayed(
+        to_guest_bytes=loop.to_guest_bytes,
+        from_guest_bytes=loop.from_guest_bytes,
+        end=stream.ended,
+        unwritten=sink.failure,
+    )
 
 
 class _Loop:

@@ -101,3 +101,13 @@ def test_two_labs_never_share_a_master(person: Person, tmp_path: Path) -> None:
                 assert each.ssh("-O", "exit", *shared).returncode == 0
     finally:
         assert vmbroker("lab", "down", "--state-dir", str(other_dir)).returncode == 0
+
+
+def test_output_that_does_not_fit_is_no_success(person: Person) -> None:
+    """A file size limit, which every system has: what was lost is told, and the status is not 0."""
+    out = person.home / "cut"
+    limited = f'ulimit -f 64; trap "" XFSZ; exec "$@" > {out}'
+    argv = ["bash", "-c", limited, "bash", *person.vmbroker_argv("proxy", WEB, "19")]
+    done = person.run(argv)
+    assert done.returncode == 1, done.stderr
+    assert b"the output could not be written" in done.stderr
