@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
+
+from broker.refs import Kind
 
 if TYPE_CHECKING:
     from broker.kube.cold import ColdClient, ColdStream
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
     from broker.kube.stream import Stream
     from broker.kube.tunnel import StallPolicy
 
-Kind = Literal["vm", "vmi"]
+
 _RESOURCES: Final = {"vm": "virtualmachines", "vmi": "virtualmachineinstances"}
 
 
