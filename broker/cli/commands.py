@@ -134,6 +134,59 @@ COMMANDS: Final[tuple[Command, ...]] = (
         examples=(("vmbroker show web -n shop", "one VM"), ("vmbroker show vm/web/shop -o json", "the same for a script")),
     ),
     Command(
+        name="wait",
+        group="Look",
+        summary="wait until a VM runs, has an address, has its agent, or answers ssh",
+        module="wait",
+        usage="wait TARGET --for running|address|agent|ssh [--timeout S]",
+        operands=(_TARGET,),
+        least=1,
+        most=1,
+        flags=(
+            Flag(
+                names=("--for",),
+                dest="aim",
+                metavar="WHAT",
+                choices=("running", "address", "agent", "ssh"),
+                help="running, address, agent or ssh (an SSH banner through the API server); ssh where it is not given",
+            ),
+            Flag(names=("--timeout",), dest="timeout", metavar="S", help="seconds to wait at most; 0 looks once"),
+            _PORT,
+        ),
+        statuses=(0, 1, 2, 3, 4, 5, 6),
+        text=(
+            "Watches the VM and its instance. When the time runs out it says what it waited for and what it saw last,"
+            " and ends with 6."
+        ),
+        examples=(
+            ("vmbroker wait web -n shop --for ssh --timeout 120", "after a start, before a script goes in"),
+            ("vmbroker wait vm/db/shop --for address -o json", "for a script"),
+        ),
+    ),
+    Command(
+        name="doctor",
+        group="Look",
+        summary="check the cluster, your rights, a VM and the ssh configuration",
+        module="doctor",
+        usage="doctor [[USER@]TARGET] [--budget S]",
+        operands=(("[USER@]TARGET", _TARGET[1]),),
+        most=1,
+        flags=(
+            Flag(names=("--budget",), dest="budget", metavar="S", help="seconds for all checks together"),
+            _PORT,
+        ),
+        formats=("table", "json", "yaml"),
+        statuses=(0, 1, 2),
+        text=(
+            "Lists every check as ok, failed or unknown, each failure with its cause and the next step."
+            " Ends with 1 where a check failed."
+        ),
+        examples=(
+            ("vmbroker doctor", "the cluster, your rights and your ssh configuration"),
+            ("vmbroker doctor vm/web/shop", "why you cannot get into this VM"),
+        ),
+    ),
+    Command(
         name="ssh",
         group="Get in",
         summary="open a shell or run a command in a VM, with your own OpenSSH",
@@ -219,6 +272,40 @@ COMMANDS: Final[tuple[Command, ...]] = (
         ),
     ),
     Command(
+        name="forward",
+        group="Get in",
+        summary="forward local TCP and UDP ports to ports of a VM",
+        module="forward",
+        usage="forward TARGET [udp/][ADDRESS:][LOCAL:]REMOTE…",
+        operands=(
+            _TARGET,
+            ("PORTS", "[udp/][ADDRESS:][LOCAL:]REMOTE; LOCAL 0 takes a free port; an IPv6 ADDRESS stands in brackets"),
+        ),
+        least=2,
+        most=None,
+        flags=(
+            Flag(
+                names=("--address",), dest="address", metavar="ADDRESS", help="local address where a port names none; 127.0.0.1"
+            ),
+            Flag(
+                names=("--exit-when-idle",),
+                dest="exit_when_idle",
+                metavar="S",
+                help="end once no connection was open for this many seconds",
+            ),
+        ),
+        statuses=(0, 1, 2, 3, 4, 5, 6, 7, 130),
+        text=(
+            "Each client gets a stream of its own through the API server. A client whose stream cannot be opened is closed,"
+            " the reason goes to stderr, and the port stays open. Ctrl-C and SIGTERM end it with a count."
+        ),
+        examples=(
+            ("vmbroker forward web -n shop 8080:80", "http://127.0.0.1:8080 is the guest's port 80"),
+            ("vmbroker forward vm/db/shop 0:5432 udp/5353:53 -o json", "a free port, printed, and one of UDP"),
+            ("vmbroker forward web.shop.vm '[::1]:8443:443'", "on an IPv6 address"),
+        ),
+    ),
+    Command(
         name="lab",
         group="Try",
         summary="a pretend KubeVirt cluster with real SSH servers, on this machine",
@@ -238,6 +325,37 @@ COMMANDS: Final[tuple[Command, ...]] = (
         formats=("table", "json"),
         statuses=(0, 1),
         examples=(("vmbroker demo", "about a minute"),),
+    ),
+    Command(
+        name="ssh-config",
+        group="Set up",
+        summary="make NAME.NAMESPACE.vm work in every tool that reads ~/.ssh/config",
+        module="ssh_config",
+        usage="ssh-config install | print [--flat] | check | remove",
+        operands=(("install | print | check | remove", "write it; show it; say what defeats it; take it away again"),),
+        least=1,
+        most=1,
+        flags=(
+            Flag(names=("--flat",), dest="flat", help="without Include and Match, for paramiko and asyncssh (print)"),
+            Flag(names=("--virtctl-aliases",), dest="virtctl_aliases", help="blocks for vm.* and vmi.* too (vm.example.com!)"),
+            Flag(
+                names=("--follow-current",),
+                dest="follow_current",
+                help="*.vm means the context that is current at each connection, not the one of today",
+            ),
+            Flag(names=("--per-vm",), dest="per_vm", help="a block for each VM that you may see, with its user and HostKeyAlias"),
+            Flag(names=("--file",), dest="file", metavar="FILE", help="your ssh configuration instead of ~/.ssh/config"),
+        ),
+        statuses=(0, 1, 2, 3, 4, 5, 6, 7),
+        text=(
+            "install adds one Include line before any Host or Match of your file and writes a file of our own; `remove` puts"
+            " every byte back. check changes nothing."
+        ),
+        examples=(
+            ("vmbroker ssh-config install", "then: ssh fedora@web.shop.vm, scp, rsync, git, Ansible"),
+            ("vmbroker ssh-config print --flat > vmbroker.conf", "for clients that know no Include"),
+            ("vmbroker ssh-config check", "what in your own file defeats it"),
+        ),
     ),
     Command(
         name="config",

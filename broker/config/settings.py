@@ -51,6 +51,27 @@ class ApiSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorSettings:
+    """How long `doctor` may take, in seconds."""
+
+    budget_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitSettings:
+    """How long `wait` waits where the command line does not say, in seconds."""
+
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardSettings:
+    """Limits of forwards: how long a UDP peer may be silent, in seconds."""
+
+    udp_idle_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VmRule:
     """A pattern of `[ssh.vms]`: shell globs for name and namespace, and what it sets; None where it sets nothing."""
 
@@ -101,6 +122,9 @@ class Settings:
 
     stream: StreamSettings
     api: ApiSettings
+    doctor: DoctorSettings
+    wait: WaitSettings
+    forward: ForwardSettings
     ssh: SshSettings
     output: OutputSettings
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -146,6 +170,9 @@ def assemble(
     return Settings(
         stream=StreamSettings(**parts["stream"]),  # type: ignore[arg-type]  # read_value gave each its type
         api=ApiSettings(**parts["api"]),  # type: ignore[arg-type]
+        doctor=DoctorSettings(**parts["doctor"]),  # type: ignore[arg-type]
+        wait=WaitSettings(**parts["wait"]),  # type: ignore[arg-type]
+        forward=ForwardSettings(**parts["forward"]),  # type: ignore[arg-type]
         ssh=SshSettings(rules=rules, **parts["ssh"]),  # type: ignore[arg-type]
         output=OutputSettings(**parts["output"]),  # type: ignore[arg-type]
         aliases=MappingProxyType(dict(aliases or {})),
