@@ -44,9 +44,30 @@ VIRTUAL_MACHINE_INSTANCES: Final[Resource[VirtualMachineInstance]] = Resource(
 )
 
 
-def list_query(*, limit: int, continue_token: str = "", selector: str | None = None) -> str:
-    """Return the query of one page of a list, escaped (Kubernetes API concepts, "retrieving large results sets")."""
-    pairs = [("limit", str(limit))]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Which objects of a kind: `namespace` None means the whole cluster, `name` one object, `selector` its labels."""
+
+    namespace: str | None = None
+    name: str | None = None
+    selector: str | None = None
+
+
+def list_query(*, limit: int, continue_token: str = "", selector: str | None = None, name: str | None = None) -> str:
+    """Return the query of one page of a list, escaped; `limit` 0 asks for all (API concepts, "large results sets")."""
+    pairs = [("limit", str(limit))] if limit else []
     pairs += [("continue", continue_token)] if continue_token else []
-    pairs += [("labelSelector", selector)] if selector else []
-    return urlencode(pairs)
+    return urlencode(pairs + _selection(selector, name))
+
+
+def watch_query(*, resource_version: str, timeout_s: float, selector: str | None = None, name: str | None = None) -> str:
+    """Return the query of a watch with bookmarks, escaped (API concepts, "efficient detection of changes")."""
+    pairs = [("watch", "1"), ("allowWatchBookmarks", "true"), ("resourceVersion", resource_version)]
+    pairs.append(("timeoutSeconds", str(max(round(timeout_s), 1))))
+    return urlencode(pairs + _selection(selector, name))
+
+
+def _selection(selector: str | None, name: str | None) -> list[tuple[str, str]]:
+    """Custom resources select on metadata.name and metadata.namespace only (kubevirt.md M2)."""
+    pairs = [("labelSelector", selector)] if selector else []
+    return pairs + ([("fieldSelector", f"metadata.name={name}")] if name else [])

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Final, TypeVar
 
 from broker.errors import BrokerError, Failed, TimedOut
-from broker.kube.resources import Resource, list_query
-from broker.kube.session import Reply, Session
+from broker.kube.eventflow import EventFlow
+from broker.kube.resources import Resource, Scope, list_query, watch_query
+from broker.kube.session import Flow, Reply, Session
 from broker.kube.status import READ_BYTES, Call, error_from_response
 from broker.model.pages import Page
 
@@ -80,6 +82,41 @@ class Rest:
                 )
             seen.add(token)
 
+    async def list_page(self, resource: Resource[T], scope: Scope, *, token: str = "", is_whole: bool = False) -> Page[T]:
+        """Return one page, asked for once: patience (429, 503) is the caller's, a refused login is renewed once.
+
+        `is_whole` asks for everything at once; errors as `get`, Failed (`expired`) where the token's version is gone.
+        """
+        path = resource.path(scope.namespace)
+        call = Call(verb="list", resource=resource.plural, path=self._sent(path), namespace=scope.namespace)
+        query = list_query(
+            limit=0 if is_whole else self._page_size, continue_token=token, selector=scope.selector, name=scope.name
+        )
+        reply = await self._call("GET", f"{path}?{query}" if query else path, call, tries=1)
+        return resource.decode_page(self._good(reply, call))
+
+    @asynccontextmanager
+    async def watch(
+        self, resource: Resource[T], scope: Scope, *, resource_version: str, watch_s: float
+    ) -> AsyncIterator[EventFlow[T]]:
+        """Open a watch for the block; `watch_s` is how long the server is asked to keep it. Errors as `get`.
+
+        A refused login is renewed once; the head must come within the time of one call.
+        """
+        path = resource.path(scope.namespace)
+        call = Call(verb="watch", resource=resource.plural, path=self._sent(path), namespace=scope.namespace)
+        query = watch_query(resource_version=resource_version, timeout_s=watch_s, selector=scope.selector, name=scope.name)
+        for is_last in (False, True):
+            async with self._session.flow(f"{path}?{query}", accept=JSON, open_s=self._timeout_s) as flow:
+                if flow.head.status == 401 and not is_last:
+                    await self._session.forget_credentials()
+                    continue
+                if not 200 <= flow.head.status < 300:
+                    body = await _beginning(flow, self._timeout_s)
+                    raise self._error(replace(flow.head, body=body), call)
+                yield EventFlow(flow, resource.decode, call)
+                return
+
     def _sent(self, path: str) -> str:
         return self._session.endpoint.prefix + path
 
@@ -102,11 +139,12 @@ class Rest:
         accept: str = JSON,
         body: bytes | None = None,
         timeout_s: float | None = None,
+        tries: int = TRIES,
     ) -> Reply:
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         loop = asyncio.get_running_loop()
         deadline = loop.time() + limit_s
-        is_new_login, tries = False, 1
+        is_new_login, tried = False, 1
         while True:
             left_s = deadline - loop.time()
             if left_s <= 0:
@@ -117,11 +155,21 @@ class Rest:
                 await self._session.forget_credentials()
                 continue
             wait_s = self._patience(reply, call) if reply.status in (429, 503) else None
-            if wait_s is None or tries >= TRIES or loop.time() + wait_s >= deadline:
+            if wait_s is None or tried >= tries or loop.time() + wait_s >= deadline:
                 return reply
-            tries += 1
+            tried += 1
             await asyncio.sleep(wait_s)
 
     def _patience(self, reply: Reply, call: Call) -> float | None:
         """Return how many seconds the server asks us to wait, None where it does not ask."""
         return self._error(reply, call).retry_after_s
+
+
+async def _beginning(flow: Flow, limit_s: float) -> bytes:
+    """Return the part of a refusal's body that is looked at, as far as it comes in time."""
+    body = b""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            while len(body) < READ_BYTES and (chunk := await flow.chunk()):
+                body += chunk
+    return body[:READ_BYTES]

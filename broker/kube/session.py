@@ -11,37 +11,24 @@ import logging
 import os
 import socket
 import ssl
-import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 from broker.clean import clean
 from broker.errors import BrokerError, TimedOut, TrustError, Unreachable
-from broker.kube.library import load_transport
+from broker.kube.pool import USER_AGENT, Flow, Reply, api_client, in_thread
+from broker.kube.sockets import Deadline
 
 if TYPE_CHECKING:
     import aiohttp
 
     from broker.kube.endpoint import Endpoint
 
-T = TypeVar("T")
+__all__ = ["USER_AGENT", "Flow", "Reply", "Session", "in_thread", "open_session"]
+
+_AGAIN_S: Final = 3.0
 _log = logging.getLogger("broker.kube")
-_READ_BUFFER_BYTES: Final = 1 << 21
-_CONNECTIONS: Final = 8
-USER_AGENT: Final = "vmbroker"
-"""What we call ourselves to the API server."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """One answer: HTTP status, content type, Retry-After as received, and the whole body."""
-
-    status: int
-    content_type: str
-    retry_after: str | None
-    body: bytes
 
 
 class Session:
@@ -70,10 +57,42 @@ class Session:
                 return reply
         except TimeoutError as exc:
             raise TimedOut(
-                f"{self._where} gave no whole answer within {timeout_s:g} s",
+                f"{self._where} gave no whole answer within {timeout_s:.3g} s",
                 cause="the API server is slow or the network loses packets",
                 next_step="try again, or raise api.timeout_s",
             ) from exc
+
+    @asynccontextmanager
+    async def flow(self, path: str, *, accept: str, open_s: float) -> AsyncIterator[Flow]:
+        """Send a GET whose answer comes bit by bit, on a connection of its own that the end of the block closes.
+
+        Raises as `exchange`; `open_s` bounds the seconds up to the answer's head. Trouble while reading is translated too.
+        """
+
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(open_s):
+                    headers = await in_thread(self._endpoint.request_headers)
+                    flow = await self._opened(stack, path, self._sent(accept, headers))
+            except TimeoutError as exc:
+                raise TimedOut(
+                    f"{self._where} gave no answer within {open_s:g} s",
+                    cause="the API server is slow or the network loses packets",
+                    next_step="try again, or raise api.timeout_s",
+                ) from exc
+            _log.debug("GET %s: %d, streaming", clean(path), flow.head.status)
+            try:
+                yield flow
+            except _transport_errors() as exc:
+                raise await self._told(exc) from exc
+
+    async def _opened(self, stack: AsyncExitStack, path: str, sent: list[tuple[str, str]]) -> Flow:
+
+        try:
+            flow: Flow = await stack.enter_async_context(self._client.rest_client.flow(path, sent))
+            return flow
+        except _transport_errors() as exc:
+            raise await self._told(exc) from exc
 
     async def forget_credentials(self) -> None:
         """Drop cached credentials, after a 401 (as client-go does)."""
@@ -86,38 +105,53 @@ class Session:
     async def _send(
         self, method: str, path: str, accept: str, body: bytes | None, headers: tuple[tuple[str, str], ...]
     ) -> Reply:
-        import aiohttp
-        from python_socks import ProxyError, ProxyTimeoutError
 
-        sent = [("Host", self._endpoint.host_header), ("Accept", accept), ("User-Agent", USER_AGENT), *headers]
+        sent = self._sent(accept, headers)
         if body is not None:
             sent.append(("Content-Type", "application/json"))
         try:
             reply: Reply = await self._client.rest_client.exchange(method, path, sent, body)
             return reply
-        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as exc:
-            raise await self._trust(exc) from exc
-        except aiohttp.ServerTimeoutError as exc:
-            raise TimedOut(
-                f"{self._where} did not accept a connection within {self._connect_s:g} s",
-                cause="the address is filtered, or the server or proxy is down",
-                next_step="check the server URL in the kubeconfig, the network and the VPN",
-            ) from exc
-        except (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError, ProxyError, ProxyTimeoutError) as exc:
-            raise Unreachable(
-                f"{self._where} cannot be reached through its proxy",
-                code="proxy",
-                cause=_reason(exc),
-                next_step="check proxy-url in the kubeconfig, HTTPS_PROXY and NO_PROXY",
-            ) from exc
-        except (aiohttp.ClientError, OSError) as exc:
-            if isinstance(exc, TimeoutError):
-                raise
-            raise Unreachable(
-                f"{self._where} cannot be reached",
-                cause=_reason(exc),
-                next_step="check the server URL in the kubeconfig, the network and the VPN",
-            ) from exc
+        except _transport_errors() as exc:
+            raise await self._told(exc) from exc
+
+    def _sent(self, accept: str, headers: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
+        return [("Host", self._endpoint.host_header), ("Accept", accept), ("User-Agent", USER_AGENT), *headers]
+
+    async def _told(self, exc: Exception) -> BrokerError:
+        """Return what a failure of the transport stands for; a limit of somebody's that ran out is not ours to tell."""
+        import aiohttp
+
+        if isinstance(exc, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+            return await self._trust(exc)
+        if isinstance(exc, aiohttp.ServerTimeoutError):
+            return Deadline(self._connect_s, self._where).timed_out()
+        if isinstance(exc, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, *_proxy_errors())):
+            return await self._unconnected(exc)
+        if isinstance(exc, TimeoutError):
+            raise exc
+        return self._lost(exc)
+
+    async def _unconnected(self, exc: Exception) -> BrokerError:
+        """Return why no connection came about, in the words of the blocking way: it is tried once more by that."""
+        limit_s = min(self._connect_s, _AGAIN_S)
+
+        def again() -> None:
+            self._endpoint.open_socket(timeout_s=limit_s).close()
+
+        try:
+            await in_thread(again)
+        except BrokerError as told:
+            return told
+        return self._lost(exc)
+
+    def _lost(self, exc: Exception) -> BrokerError:
+        return Unreachable(
+            "the connection to the API server was lost",
+            code="connection-lost",
+            cause=_reason(exc),
+            next_step="try again; look at the network and the balancer before the API server",
+        )
 
     async def _trust(self, error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError) -> BrokerError:
         inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
@@ -135,43 +169,23 @@ async def open_session(endpoint: Endpoint, *, connect_s: float) -> AsyncIterator
     Raises SettingsError or CredentialError where the endpoint's TLS material cannot be had.
     """
     context = await in_thread(endpoint.tls_context)
-    client = _api_client(endpoint, context, connect_s)
+    client = api_client(endpoint, context, connect_s)
     try:
         yield Session(endpoint, client, connect_s=connect_s)
     finally:
         await client.close()
 
 
-async def in_thread(function: Callable[[], T]) -> T:
-    """Run a blocking function in a daemon thread of its own.
+def _transport_errors() -> tuple[type[Exception], ...]:
+    import aiohttp
 
-    Not in the loop's pool: a name look-up or plugin that hangs there would hold the process at its end.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
+    return (aiohttp.ClientError, OSError, *_proxy_errors())
 
-    def settle(value: T | None, error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(value)  # type: ignore[arg-type]
 
-    def work() -> None:
-        value: T | None = None
-        failure: BaseException | None = None
-        try:
-            value = function()
-        except BaseException as exc:
-            failure = exc
-        try:
-            loop.call_soon_threadsafe(settle, value, failure)
-        except RuntimeError:
-            return  # the loop closed meanwhile: nobody waits any more
+def _proxy_errors() -> tuple[type[Exception], ...]:
+    from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 
-    threading.Thread(target=work, name="broker.kube/blocking", daemon=True).start()
-    return await done
+    return (ProxyError, ProxyTimeoutError, ProxyConnectionError)
 
 
 def _reason(error: BaseException) -> str:
@@ -179,98 +193,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(inner, OSError) and not isinstance(inner, socket.gaierror) and inner.errno and inner.errno > 0:
         return os.strerror(inner.errno)
     return clean(getattr(inner, "strerror", None) or inner) or type(error).__name__
-
-
-def _api_client(endpoint: Endpoint, context: ssl.SSLContext | None, connect_s: float) -> Any:
-    new_configuration, transport_class, client_class = load_transport()
-
-    class RestClient(transport_class):  # type: ignore[misc, valid-type]
-        """kubernetes_asyncio's transport, on our pool."""
-
-        def __init__(self, configuration: Any) -> None:
-            self.configuration = configuration
-            self.proxy = configuration.proxy
-            self.pool_manager = _pool(endpoint, context, connect_s)
-
-        async def exchange(self, method: str, path: str, headers: list[tuple[str, str]], body: bytes | None) -> Reply:
-            from yarl import URL
-
-            url = URL(self.configuration.host + path, encoded=True)
-            async with self.pool_manager.request(
-                method,
-                url,
-                headers=headers,
-                data=body,
-                allow_redirects=False,
-                server_hostname=endpoint.server_hostname if context is not None else None,
-                proxy=self.proxy,
-            ) as answer:
-                return Reply(
-                    status=answer.status,
-                    content_type=answer.headers.get("Content-Type", ""),
-                    retry_after=answer.headers.get("Retry-After"),
-                    body=await answer.read(),
-                )
-
-    class Client(client_class):  # type: ignore[misc, valid-type]
-        """ApiClient without the TLS context and pool that its own constructor would make."""
-
-        def __init__(self, configuration: Any) -> None:
-            self.configuration = configuration
-            self.pool_threads = 1
-            self.rest_client = RestClient(configuration)
-            self.default_headers: dict[str, str] = {}
-            self.user_agent = USER_AGENT
-            self.client_side_validation = configuration.client_side_validation
-
-    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    configuration = new_configuration(host=f"{endpoint.scheme}://{host}:{endpoint.port}{endpoint.prefix}")
-    is_socks = (endpoint.proxy_url or "").startswith("socks")
-    if endpoint.proxy_url and not is_socks:
-        configuration.proxy = endpoint.proxy_url
-    return Client(configuration)
-
-
-def _pool(endpoint: Endpoint, context: ssl.SSLContext | None, connect_s: float) -> aiohttp.ClientSession:
-    import aiohttp
-    from aiohttp.abc import AbstractResolver, ResolveResult
-
-    class Resolver(AbstractResolver):
-        """Name look-ups in daemon threads: a hung one does not hold the process."""
-
-        async def resolve(
-            self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-        ) -> list[ResolveResult]:
-            found = await in_thread(lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM))
-            return [
-                ResolveResult(
-                    hostname=host,
-                    host=str(address[0]),
-                    port=int(address[1]),
-                    family=kind,
-                    proto=proto,
-                    flags=int(socket.AI_NUMERICHOST | socket.AI_NUMERICSERV),
-                )
-                for kind, _, proto, _, address in found
-            ]
-
-        async def close(self) -> None:
-            return None
-
-    connector: aiohttp.BaseConnector
-    proxy = endpoint.proxy_url or ""
-    if proxy.startswith("socks"):
-        from aiohttp_socks import ProxyConnector
-
-        # As Go does it: the proxy resolves the name, whichever spelling of socks5 was written.
-        connector = ProxyConnector.from_url(
-            proxy.replace("socks5h://", "socks5://", 1), ssl=context or False, rdns=True, limit=_CONNECTIONS
-        )
-    else:
-        connector = aiohttp.TCPConnector(ssl=context or False, resolver=Resolver(), limit=_CONNECTIONS, ttl_dns_cache=60)
-    return aiohttp.ClientSession(
-        connector=connector,
-        trust_env=False,
-        read_bufsize=_READ_BUFFER_BYTES,
-        timeout=aiohttp.ClientTimeout(total=None, connect=connect_s),
-    )

@@ -29,23 +29,32 @@ def dialing(text: str) -> bytes:
     return status(500, f"Internal error occurred: dialing VM: {text}", "InternalError")
 
 
+def forbidden(user: str, verb: str) -> bytes:
+    where = 'resource "virtualmachines" in API group "kubevirt.io" in the namespace "shop"'
+    return status(
+        403, f'virtualmachines.kubevirt.io "web" is forbidden: User {json.dumps(user)} cannot {verb} {where}', "Forbidden"
+    )
+
+
 CASES: list[tuple[int, str, bytes, str, str, int]] = [
     (404, "application/json", status(404, 'virtualmachineinstance.kubevirt.io "web" not found', "NotFound"), FORWARD, "vmi-not-found", 3),
     (409, "application/json", status(409, "x: VMI is not started", "Conflict"), FORWARD, "vm-stopped", 5),
     (409, "application/json", status(409, "x: VMI is paused", "Conflict"), FORWARD, "vm-paused", 5),
     (400, "application/json", status(400, "no network interfaces are present", "BadRequest"), FORWARD, "no-interface", 5),
     (500, "application/json", status(500, "Internal error occurred: unable to retrieve vmi [x] for vm: <nil>"), FORWARD, "vmi-foreign", 5),
-    (500, "", dialing("dial tcp 10.0.0.5:22: connect: connection refused"), FORWARD, "port-closed", 5),
+    (500, "", dialing("dial tcp 10.0.0.5:22: connect: connection refused"), FORWARD, "port-refused", 5),
     (500, "", dialing("dial tcp [fd00::5]:22: connect: no route to host"), FORWARD, "no-route", 5),
     (500, "", dialing("dial tcp 10.0.0.5:22: connect: connection timed out"), FORWARD, "port-filtered", 5),
     (500, "", dialing("dial tcp 10.0.0.5:22: i/o timeout"), FORWARD, "port-filtered", 5),
+    (500, "", dialing("dial tcp 10.0.0.5:22: connect: connection reset by peer"), FORWARD, "port-reset", 5),
+    (500, "", dialing("dial tcp: lookup tcp/nope: unknown port"), FORWARD, "bad-port", 2),
     (500, "", dialing("dial tcp :22: connect: connection refused"), FORWARD, "no-address", 5),
     (500, "", dialing("dial tcp: address 99999: invalid port"), FORWARD, "bad-port", 2),
     (500, "", dialing("dial sctp: unknown network sctp"), FORWARD, "bad-protocol", 2),
     (500, "", dialing("something new"), FORWARD, "dial-failed", 5),
-    (403, "application/json", status(403, 'x is forbidden: User "carol" cannot get', "Forbidden"), FORWARD, "forbidden", 4),
-    (403, "", status(403, 'x is forbidden: User "system:anonymous" cannot', "Forbidden"), FORWARD, "anonymous", 4),
-    (403, "", status(403, 'User "b" cannot impersonate-on:user-info:list resource', "Forbidden"), LIST, "impersonation-forbidden", 4),
+    (403, "application/json", forbidden("carol", "get"), FORWARD, "forbidden", 4),
+    (403, "", forbidden("system:anonymous", "get"), FORWARD, "anonymous", 4),
+    (403, "", forbidden("b", "impersonate-on:user-info:list"), LIST, "impersonation-forbidden", 4),
     (403, "text/html", b"<html><title>Blocked</title></html>", LIST, "forbidden-by-proxy", 4),
     (401, "application/json", status(401, "Unauthorized", "Unauthorized"), FORWARD, "unauthorized", 4),
     (401, "text/plain", b"not allowed", FORWARD, "forbidden-by-virt-api", 4),
@@ -96,6 +105,15 @@ def test_backend_and_guest_are_told_apart() -> None:
     )
     assert error.message == "the API server cannot reach KubeVirt's virt-api"
     assert "v1.subresources.kubevirt.io" in str(error.next_step)
+
+
+@pytest.mark.parametrize(
+    "user", ["impersonate", "system:anonymous-not", 'x" cannot impersonate resource "y', "dialing VM: ", "denied"]
+)
+def test_a_user_may_be_called_anything(user: str) -> None:
+    error = error_from_response(403, "", forbidden(user, "get"), call_of(FORWARD))
+    assert error.code == "forbidden"
+    assert "you are " in str(error.cause)
 
 
 def test_foreign_404_names_the_prefix() -> None:
@@ -150,8 +168,8 @@ def test_any_answer_is_one_bounded_clean_error(code: int, content_type: str, bod
 
 def test_captured_refusals_map_to_their_causes(shared: Path) -> None:
     expected = {
-        "accept-json": "not-acceptable", "bad-port": "bad-port", "bad-protocol": "bad-protocol", "closed-port": "port-closed",
-        "forbidden": "forbidden", "no-ip": "no-address", "not-websocket": "upgrade-stripped", "nothing-listens": "port-closed",
+        "accept-json": "not-acceptable", "bad-port": "bad-port", "bad-protocol": "bad-protocol", "closed-port": "port-refused",
+        "forbidden": "forbidden", "no-ip": "no-address", "not-websocket": "upgrade-stripped", "nothing-listens": "port-refused",
         "paused": "vm-paused", "vm-notfound": "vm-not-found", "vm-stopped": "vm-stopped", "vmi-notfound": "vmi-not-found",
     }  # fmt: skip
     files = sorted((shared / "captures").glob("portforward-*.json"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.errors import BrokerError, GuestUnready, TimedOut
+from broker.errors import BrokerError, GuestUnready
 from broker.kube.stream import Stream, in_thread, open_stream
 from broker.kube.tunnel import EndKind, StallPolicy
 from broker.paths.dial import dial, portforward_path
@@ -137,7 +137,7 @@ async def test_refusal_and_silence_are_errors(tunnel_server: TunnelServer, tmp_p
         await open_stream(endpoint, FORWARD)
     assert caught.value.code == "vm-stopped"
     tunnel_server.refuse = silent(tunnel_server.stop, 5)
-    with pytest.raises(TimedOut) as late:
+    with pytest.raises(GuestUnready) as late:
         await open_stream(endpoint, FORWARD, handshake_s=0.2)
     assert late.value.code == "port-filtered"
     tunnel_server.stop.set()
@@ -220,3 +220,25 @@ async def test_a_result_of_the_same_turn_as_the_cancellation_is_given_back() -> 
     with pytest.raises(asyncio.CancelledError):
         await task
     assert late == ["socket"]
+
+
+async def test_a_stream_of_datagrams_keeps_each_message_whole(tunnel_server: TunnelServer, tmp_path: Path) -> None:
+    tunnel_server.session = echo
+    stream = await dial(endpoint_of(tunnel_server, tmp_path), kind="vm", namespace="shop", name="web", port=53, protocol="udp")
+    assert tunnel_server.asked[-1].path.endswith("/portforward/53/udp")
+    sent = [block(size) for size in (1, 10, 12_000, 30_000, 2)]
+    for message in sent:
+        assert stream.send_message(message)
+    # The server echoes in fragments: whole messages come back all the same.
+    assert [await stream.read_message() for _ in sent] == sent
+    await stream.aclose()
+    assert await stream.read_message() is None
+    assert not stream.send_message(b"late")
+
+
+async def test_a_stalled_end_is_told_to_who_waits_for_the_end_alone(tunnel_server: TunnelServer, tmp_path: Path) -> None:
+    tunnel_server.session = download(block(4_000_000))
+    stream = await open_stream(endpoint_of(tunnel_server, tmp_path), FORWARD, policy=SMALL)
+    async with asyncio.timeout(10):
+        assert (await stream.until_ended()).kind is EndKind.STALLED
+    stream.abort()

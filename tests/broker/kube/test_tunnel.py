@@ -17,16 +17,17 @@ from websockets.uri import WebSocketURI
 
 from broker.errors import BrokerError, GuestUnready, TimedOut, Unreachable
 from broker.kube.answer import call_of
-from broker.kube.tunnel import FRAME_LIMIT_BYTES, WRITE_BYTES, EndKind, StallPolicy, Tunnel
+from broker.kube.tunnel import FRAME_LIMIT_BYTES, MESSAGE_LIMIT_BYTES, WRITE_BYTES, EndKind, StallPolicy, Tunnel
 from broker.kube.upgrade import Handshake
 
 PATH = "/apis/subresources.kubevirt.io/v1/namespaces/shop/virtualmachineinstances/web/portforward/22/tcp"
 SMALL = StallPolicy(free_bytes=10_000, trickle_bytes=1_000, trickle_every_s=20.0, limit_bytes=14_000)
 
 
-def new_tunnel(policy: StallPolicy | None = None) -> Tunnel:
+def new_tunnel(policy: StallPolicy | None = None, *, keeps_messages: bool = False) -> Tunnel:
     uri = WebSocketURI(secure=True, host="x", port=443, path="/", query="")
-    return Tunnel(ClientProtocol(uri, state=OPEN, max_size=(None, FRAME_LIMIT_BYTES)), policy or StallPolicy())
+    protocol = ClientProtocol(uri, state=OPEN, max_size=(None, FRAME_LIMIT_BYTES))
+    return Tunnel(protocol, policy or StallPolicy(), keeps_messages=keeps_messages)
 
 
 def wire(frames: Sequence[Frame]) -> bytes:
@@ -294,3 +295,49 @@ def test_silence_and_false_agreement_have_their_codes() -> None:
     assert caught.value.code == "not-http"
     with pytest.raises(ValueError, match="line end"):
         Handshake(path="/", host_header="h", headers=[("X", "a\r\nb")], call=call_of("/"), policy=StallPolicy())
+
+
+@given(MESSAGES, st.lists(st.integers(1, 90), min_size=1, max_size=20))
+def test_any_cut_gives_the_same_messages(messages: list[tuple[Opcode, bytes, list[int]]], sizes: list[int]) -> None:
+    raw = wire([frame for opcode, data, cuts in messages for frame in message(data, cuts, opcode)])
+    tunnel, turn = new_tunnel(keeps_messages=True), 0
+    while raw:
+        size = sizes[turn % len(sizes)]
+        turn += 1
+        tunnel.feed(raw[:size])
+        raw = raw[size:]
+    got = []
+    while (found := tunnel.take_message()) is not None:
+        got.append(found)
+    assert got == [data for opcode, data, _ in messages if opcode is Opcode.BINARY]
+    assert tunnel.pending_bytes == 0
+
+
+def test_a_message_that_no_datagram_holds_is_dropped_and_bounded() -> None:
+    tunnel = new_tunnel(keeps_messages=True)
+    piece = bytes(MESSAGE_LIMIT_BYTES)
+    tunnel.feed(wire([Frame(Opcode.BINARY, piece, fin=False)]))
+    for _ in range(20):
+        tunnel.feed(wire([Frame(Opcode.CONT, piece, fin=False)]))
+    assert tunnel.pending_bytes == 0
+    tunnel.feed(wire([Frame(Opcode.CONT, b"", fin=True), Frame(Opcode.BINARY, piece), Frame(Opcode.BINARY, b"")]))
+    assert [tunnel.take_message(), tunnel.take_message(), tunnel.take_message()] == [piece, b"", None]
+
+
+def test_a_message_is_sent_as_one_frame_even_an_empty_one() -> None:
+    tunnel, server = new_tunnel(keeps_messages=True), ServerProtocol(state=OPEN)
+    sent = [b"one", b"", bytes(WRITE_BYTES)]
+    for each in sent:
+        tunnel.send_message(each)
+    server.receive_data(b"".join(tunnel.outgoing()))
+    frames = [frame for frame in server.events_received() if isinstance(frame, Frame)]
+    assert [(frame.opcode, bytes(frame.data), frame.fin) for frame in frames] == [(Opcode.BINARY, each, True) for each in sent]
+    with pytest.raises(ValueError, match="a message of"):
+        tunnel.send_message(bytes(WRITE_BYTES + 1))
+
+
+def test_empty_messages_that_nobody_takes_are_bounded() -> None:
+    tunnel = new_tunnel(SMALL, keeps_messages=True)
+    while tunnel.read_allowance(0.0) > 0:
+        tunnel.feed(wire([Frame(Opcode.BINARY, b"")] * 50))
+    assert tunnel.pending_bytes <= SMALL.free_bytes + 50 * 100
