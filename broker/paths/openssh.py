@@ -1,15 +1,19 @@
 """How OpenSSH is called for a VM: argument lists and the ProxyCommand word, as pure values.
 
-Nothing here passes through a shell of ours; ssh itself hands ProxyCommand to `/bin/sh`, so each word of it is quoted.
+Nothing here passes through a shell of ours; ssh itself hands ProxyCommand to the user's `$SHELL`, so each word of it is quoted
+in a way that sh, bash, zsh, fish and csh read alike.
 """
 
 from __future__ import annotations
 
-import shlex
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from broker.errors import UsageError
+
+_BARE: Final = re.compile(r"[A-Za-z0-9_@+:,./-][A-Za-z0-9_@+=:,./-]*\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,30 +69,27 @@ class ClientFiles:
         """`-o` options for ssh; a new host is remembered, a changed one still refused."""
         words: tuple[str, ...] = ()
         if self.identity is not None:
-            words += ("-o", f"IdentityFile={_ssh_word(self.identity)}")
+            words += ("-o", f"IdentityFile={ssh_word(self.identity)}")
         if self.known_hosts is not None:
-            words += ("-o", f"UserKnownHostsFile={_ssh_word(self.known_hosts)}", "-o", "StrictHostKeyChecking=accept-new")
+            words += ("-o", f"UserKnownHostsFile={ssh_word(self.known_hosts)}", "-o", "StrictHostKeyChecking=accept-new")
         return words
 
 
 def proxy_command(origin: Origin, guest: Guest) -> str:
-    """Return the value of ProxyCommand for one VM: each word quoted for `/bin/sh`, `%` doubled for ssh.
+    """Return the value of ProxyCommand for one VM: each word quoted for the user's shell, `%` doubled for ssh.
 
     UsageError when a word holds a line end, which no ssh_config value can carry (ssh_config(5)).
     """
-    environment = [f"{name}={value}" for name, value in origin.environment().items()]
-    words = [
-        *(["env", *environment] if environment else []),
-        *origin.program,
-        *origin.options(),
-        "proxy",
-        f"{guest.kind}/{guest.name}/{guest.namespace}",
-        str(guest.port),
-    ]
-    for word in words:
-        if "\n" in word or "\r" in word or "\0" in word:
-            raise UsageError("a line end in a path or context name cannot stand in an ssh option")
-    return " ".join(shlex.quote(word) for word in words).replace("%", "%%")
+    return _command((*_program_words(origin), f"{guest.kind}/{guest.name}/{guest.namespace}", str(guest.port)))
+
+
+def alias_command(origin: Origin, *, host: str = "%n") -> str:
+    """Return the value of ProxyCommand for a block of many names; `host` is `%n`, or `%h` for readers that know no `%n`.
+
+    It stands in single quotes: such a block must keep names with a quote or a backslash away (old clients check no
+    name, CVE-2023-51385). UsageError as `proxy_command` raises it.
+    """
+    return f"{_command(_program_words(origin))} '{host}' %p"
 
 
 def connection_options(origin: Origin, guest: Guest, files: ClientFiles) -> tuple[str, ...]:
@@ -127,7 +128,26 @@ def remote_operand(guest: Guest, path: str | None) -> str:
     return f"{user}{guest.host}" + (f":{path}" if path is not None else "")
 
 
-def _ssh_word(path: str) -> str:
+def _quoted(word: str) -> str:
+    if _BARE.match(word):
+        return word
+    parts = [f"\\{part}" if part in "'\\!" else f"'{part}'" for part in re.split(r"(['\\!])", word) if part]
+    return "".join(parts) or "''"
+
+
+def _program_words(origin: Origin) -> tuple[str, ...]:
+    environment = [f"{name}={value}" for name, value in origin.environment().items()]
+    return (*(["env", *environment] if environment else []), *origin.program, *origin.options(), "proxy")
+
+
+def _command(words: Sequence[str]) -> str:
+    for word in words:
+        if any(char != "\t" and (char < " " or "\x7f" <= char < "\xa0") for char in word):
+            raise UsageError("a line end or control character in a path or context name cannot stand in an ssh option")
+    return " ".join(_quoted(word) for word in words).replace("%", "%%")
+
+
+def ssh_word(path: str) -> str:
     """Quote a file name for an ssh_config value and double its `%` (ssh_config(5), TOKENS)."""
     escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'

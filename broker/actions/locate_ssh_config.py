@@ -1,0 +1,57 @@
+"""Find the files of a user's ssh configuration: the one that is named, what it leads to, and ours beside it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from broker.actions.write_ssh_files import unusable
+from broker.clean import clean
+from broker.errors import Refused
+from broker.paths.ssh_include import own_name
+
+CONTROL: Final = "vmbroker-control"
+"""Folder of ControlMaster sockets beside our file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where things stand: `file` as the user names it, `real` what it leads to when it is a link, `own` ours beside `file`."""
+
+    file: Path
+    real: Path
+    own: Path
+
+    @property
+    def control(self) -> Path:
+        """The folder of ControlMaster sockets."""
+        return self.own.with_name(CONTROL)
+
+
+def locate(file: Path) -> Places:
+    """Find the files for a user's configuration; a link of the user's own (dotfiles) is followed and stays a link.
+
+    Refused for a link of another user and for one that leads nowhere a file can be.
+    """
+    path = Path(os.path.abspath(file))  # noqa: PTH100  # `..` is taken away, links are not
+    own = path.with_name(own_name(path.name))
+    try:
+        state = os.lstat(path)
+    except FileNotFoundError:
+        return Places(file=path, real=path, own=own)
+    except OSError as exc:
+        raise unusable(path, "read", exc) from exc
+    if not stat.S_ISLNK(state.st_mode):
+        return Places(file=path, real=path, own=own)
+    real = Path(os.path.realpath(path))
+    if state.st_uid not in (os.geteuid(), 0) or real.is_symlink() or not real.parent.is_dir():
+        raise Refused(
+            f"{clean(path, 1024)} is a symbolic link that cannot be followed",
+            code="ssh-config-unsafe",
+            cause="it belongs to another user, or leads nowhere",
+            next_step="name the real file with --file",
+        )
+    return Places(file=path, real=real, own=own)

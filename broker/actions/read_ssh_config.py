@@ -1,0 +1,192 @@
+"""Read a user's ssh configuration as ssh does: the file, what it includes, and what `ssh -G` makes of a host word."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import pwd
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from broker.clean import clean
+from broker.paths.ssh_findings import Entry
+from broker.paths.ssh_include import names_path
+from broker.paths.ssh_reading import Condition, Line, decode, placed, read_lines
+
+SIZE_LIMIT_BYTES: Final = 16 * 1024 * 1024
+"""Of one file; a larger one is not read."""
+_DEPTH_LIMIT: Final = 16
+_FILES_LIMIT: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """Everything that ssh would read from a user's file on, in its order; `unread` are files that could not be read."""
+
+    entries: tuple[Entry, ...]
+    unread: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effective:
+    """What `ssh -G` said for one host word: option → value, first of each; `error` instead, one clean line, where it failed."""
+
+    options: Mapping[str, str]
+    text: str = ""
+    error: str | None = None
+
+
+def user_file() -> Path:
+    """Return ~/.ssh/config as ssh finds it: by the passwd entry, not by HOME."""
+    return _home() / ".ssh" / "config"
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """Return a regular file's bytes; None where there is none. OSError where it cannot be read, or is too large or no file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    state = os.fstat(fd)
+    if not stat.S_ISREG(state.st_mode) or state.st_size > SIZE_LIMIT_BYTES:
+        os.close(fd)
+        raise OSError(0, "it is no regular file" if not stat.S_ISREG(state.st_mode) else "it is larger than 16 MiB")
+    with os.fdopen(fd, "rb") as file:
+        return file.read(SIZE_LIMIT_BYTES)
+
+
+def read_config(path: Path, own: Path) -> Contents:
+    """Read a file and, in place, what it includes (16 deep, 1000 files); directives of `own` are marked as ours."""
+    unread: list[str] = []
+    budget = [_FILES_LIMIT]
+    entries = tuple(_entries(path, own, (), 0, budget, unread))
+    return Contents(entries=entries, unread=tuple(unread))
+
+
+def effective(
+    program: str, names: Sequence[str], *, file: Path | None, limit_s: float, side_by_side: int = 8
+) -> dict[str, Effective]:
+    """Run `ssh -G` for each host word, several at once, all within `limit_s`; `file` None takes the machine's own files.
+
+    A Match exec of the user's runs in it, as it does in every ssh; what has no answer in time has an error.
+    """
+    ends = time.monotonic() + limit_s
+    found: dict[str, Effective] = {}
+    wanted = list(dict.fromkeys(names))
+    for start in range(0, len(wanted), side_by_side):
+        batch = wanted[start : start + side_by_side]
+        running = [(name, _start(program, name, file)) for name in batch]
+        try:
+            for name, process in running:
+                found[name] = _ended(process, max(ends - time.monotonic(), 0.0))
+        finally:
+            for _, process in running:
+                if not isinstance(process, str) and process.returncode is None:
+                    _kill(process)
+    return found
+
+
+def _home() -> Path:
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:  # a container's made-up uid: ssh itself refuses to run there
+        return Path(os.environ.get("HOME") or "/")
+
+
+def _start(program: str, name: str, file: Path | None) -> subprocess.Popen[bytes] | str:
+    argv = [program, "-G", *(["-F", str(file)] if file is not None else []), "--", name]
+    try:
+        return subprocess.Popen(  # an argv without a shell; the program is the user's own setting
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
+    except (OSError, ValueError) as exc:
+        return f"{clean(program)} cannot be run: {clean(exc.strerror if isinstance(exc, OSError) else exc)}"
+
+
+def _ended(process: subprocess.Popen[bytes] | str, limit_s: float) -> Effective:
+    if isinstance(process, str):
+        return Effective(options={}, error=process)
+    try:
+        out, err = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        return Effective(options={}, error="ssh -G had no answer in time (a Match exec, or a name being looked up)")
+    text = decode(out)
+    if process.returncode != 0 or not text:
+        lines = [line for line in decode(err).splitlines() if not line.startswith("Pseudo-terminal")]
+        return Effective(options={}, error=clean(lines[0] if lines else f"ssh -G ended with {process.returncode}"))
+    options: dict[str, str] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        options.setdefault(key, value)
+    return Effective(options=options, text=text)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End an ssh with what its Match exec started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def _entries(
+    path: Path, own: Path, outer: tuple[Condition, ...], depth: int, budget: list[int], unread: list[str]
+) -> Iterator[Entry]:
+    budget[0] -= 1
+    if budget[0] < 0:
+        unread.append(f"more than {_FILES_LIMIT} files are included")
+        return
+    try:
+        data = read_bytes(path)
+    except OSError as exc:
+        unread.append(f"{clean(path, 1024)}: {clean(exc.strerror)}")
+        return
+    is_own = _same(path, own)
+    for each in placed(read_lines(decode(data or b""))):
+        conditions = (*outer, each.condition) if each.condition.kind else outer
+        line = each.line
+        names = _included(line) if line.keyword == "include" else []
+        # Where our file is gone, the word still says that this line is its Include.
+        includes_own = any(_same(name, own) for name in names) or (
+            line.keyword == "include" and any(names_path(word, str(own)) for word in line.words)
+        )
+        yield Entry(file=str(path), line=line, conditions=conditions, is_own=is_own, includes_own=includes_own)
+        if depth < _DEPTH_LIMIT:
+            for name in names:
+                yield from _entries(name, own, conditions, depth + 1, budget, unread)
+
+
+def _included(line: Line) -> list[Path]:
+    home = _home()
+    found: list[Path] = []
+    for word in line.words:
+        pattern = str(home) + word[1:] if word == "~" or word.startswith("~/") else word
+        pattern = pattern if pattern.startswith("/") else f"{glob.escape(str(home))}/.ssh/{pattern}"
+        found += [Path(name) for name in _globbed(pattern)]
+    return found
+
+
+def _globbed(pattern: str) -> list[str]:
+    """Expand as glob(3): a backslash makes the next character plain, and so does a doubled `%` of new clients."""
+    plain = "".join(f"[{part[1]}]" if part[:1] == "\\" and len(part) > 1 else part for part in _parts(pattern))
+    found = sorted(glob.iglob(plain))[:_FILES_LIMIT]  # noqa: PTH207  # a pattern of somebody else, absolute
+    return found or sorted(glob.iglob(plain.replace("%%", "%")))[:_FILES_LIMIT]  # noqa: PTH207
+
+
+def _parts(pattern: str) -> Iterator[str]:
+    at = 0
+    while at < len(pattern):
+        size = 2 if pattern[at] == "\\" and at + 1 < len(pattern) else 1
+        yield pattern[at : at + size]
+        at += size
+
+
+def _same(path: Path, own: Path) -> bool:
+    return path == own or os.path.realpath(path) == os.path.realpath(own)
