@@ -10,24 +10,30 @@ import hashlib
 import json
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from aiohttp import web
 
 from broker.lab.answers import ApiError, absent_page, answer_json, bad_request, forbidden, not_found
 from broker.lab.authn import Identities, TokenRefused, User
+from broker.lab.crd_files import Definitions
 from broker.lab.discovery import Discovery, aggregated_form
+from broker.lab.fault_gate import FaultGate
+from broker.lab.faults import UNREACHABLE_TEXTS, Faults
 from broker.lab.forms import encoded_in, form_of
 from broker.lab.impersonation import impersonated
 from broker.lab.listing import list_answer
 from broker.lab.objects import Objects
+from broker.lab.openapi import OpenApi
 from broker.lab.paths import ResourcePath, SubresourcePath, parse_resource_path, segments_of, verb_of
 from broker.lab.rbac import Attributes, Authoriser
 from broker.lab.resource_table import SUBRESOURCE_GROUP, standard_catalogue
 from broker.lab.resources import Resource
-from broker.lab.reviews import REVIEWS, review
-from broker.lab.watching import watch_answer
+from broker.lab.reviews import REVIEWS, Asker, review
+from broker.lab.watching import Watches, watch_answer
 
 __all__ = ["ApiServer", "SubresourceHandler", "SubresourcePath"]
 
@@ -53,6 +59,10 @@ _VERSION = {
 _VIRT_VERSION = {key: _VERSION[key] for key in ("gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler", "platform")}
 
 
+_WARNING = web.RequestKey("warning", str)
+"""What an answer warns of, in the Warning header that kubectl prints (RFC 7234, 5.5)."""
+
+
 class ApiServer:
     """Kubernetes' API over the objects, as an aiohttp application (`app`); `authoriser` answers for virt-api too.
 
@@ -68,17 +78,31 @@ class ApiServer:
         prefix: str = "",
         bookmark_every_s: float = 60.0,
         server_address: str = "127.0.0.1:6443",
+        faults: Faults | None = None,
+        definitions: Definitions | None = None,
+        documents: Mapping[tuple[str, str], Path] | None = None,
     ) -> None:
         self.objects = objects
         self.identities = identities
         self.authoriser = Authoriser(objects)
         self.catalogue = standard_catalogue()
+        given = definitions or Definitions()
+        for declared in given.resources:
+            if self.catalogue.named(declared.name) is None:
+                self.catalogue.add(declared)
+        self._openapi = OpenApi(self.catalogue, crd_schemas=given.schemas, documents=documents)
         self.subresources = subresources
+        self.watches = Watches()
+        self.heard: Callable[[web.Request, web.StreamResponse], None] | None = None
+        """Told of each answer as its head goes out (not of a tunnel's), for tests that look at what a client asks."""
+        self._faults = faults or Faults()
+        self._gate = FaultGate(self._faults)
         self._prefix = prefix.rstrip("/")
         self._bookmark_every_s = bookmark_every_s
         self._server_address = server_address
         self.app = web.Application(client_max_size=_BODY_LIMIT_BYTES)
         self.app.router.add_route("*", "/{tail:.*}", self._serve)
+        self.app.on_response_prepare.append(self._prepared)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -87,6 +111,12 @@ class ApiServer:
             return error.response()
         except TokenRefused:
             return ApiError(401, "Unauthorized", "Unauthorized").response()
+
+    async def _prepared(self, request: web.Request, response: web.StreamResponse) -> None:
+        if (warning := request.get(_WARNING)) is not None:
+            response.headers.add("Warning", f"299 - {json.dumps(warning)}")
+        if self.heard is not None:
+            self.heard(request, response)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         user = self._user(request)
@@ -99,10 +129,16 @@ class ApiServer:
             asked = Attributes(verb=request.method.lower(), path="/" + "/".join(segments))
             if path is not None:
                 asked = Attributes(verb="get", group=path.group, resource=path.plural, name=path.name)
+            failure = await self._gate.pass_through(request, user, asked, unquote(raw))
+            if failure is not None:
+                return failure
             user = impersonated(request.headers, user, asked, self.authoriser)
             self._authorise(user, asked)
             return self._document(request, segments)
         asked = _attributes(request, path)
+        failure = await self._gate.pass_through(request, user, asked, unquote(raw))
+        if failure is not None:
+            return failure
         user = impersonated(request.headers, user, asked, self.authoriser)
         self._authorise(user, asked)
         if path.group == SUBRESOURCE_GROUP:
@@ -131,8 +167,10 @@ class ApiServer:
             return web.Response(text="ok")
         if joined in ("api", "apis"):
             return self._root(request, discovery, is_core=joined == "api")
-        if joined == "openapi/v3":
-            return answer_json(discovery.openapi_index(), content_type="text/plain; charset=utf-8")
+        if segments[:2] == ["openapi", "v3"]:
+            return self._openapi.answer(request, "/".join(segments[2:]))
+        if not segments:
+            return answer_json({"paths": discovery.paths()})
         found: Any = None
         if segments == ["api", "v1"]:
             found = discovery.resources("", "v1")
@@ -141,6 +179,9 @@ class ApiServer:
         elif len(segments) == 3 and segments[0] == "apis":
             found = discovery.resources(segments[1], segments[2])
         elif len(segments) == 4 and segments[1] == SUBRESOURCE_GROUP and self.catalogue.serves(segments[1], segments[2]):
+            if (fault := self._faults.virt_api_unreachable) is not None and segments[3] in ("version", "healthz"):
+                status, text = UNREACHABLE_TEXTS[fault]
+                return web.Response(status=status, text=text)
             if segments[3] == "version":
                 return answer_json({"gitVersion": "v1.9.0-rc.0+vmbroker-lab", **_VIRT_VERSION})
             if segments[3] == "healthz":
@@ -167,10 +208,14 @@ class ApiServer:
         resource = self.catalogue.find(path.group, path.version, path.plural)
         if resource is None or (path.namespace and not resource.namespaced and path.plural != "namespaces"):
             return self._unknown(path)
+        if path.version in resource.deprecations:
+            request[_WARNING] = resource.deprecations[path.version]
         kind = REVIEWS.get((path.group, path.plural))
         if kind is not None and request.method == "POST" and not path.name:
-            body = review(kind, await _body(request), user, self.authoriser)
-            return answer_json(body, status=201)
+            if resource.namespaced and not path.namespace:
+                raise bad_request("namespace is required on this type")
+            asker = Asker(user=user, namespace=path.namespace, authoriser=self.authoriser, identities=self.identities)
+            return answer_json(review(kind, await _body(request), asker), status=201)
         if request.method not in ("GET", "HEAD") or resource.is_virtual:
             raise _not_allowed()
         if path.subresource:
@@ -184,6 +229,7 @@ class ApiServer:
                 namespace,
                 request,
                 bookmark_every_s=self._bookmark_every_s,
+                watches=self.watches,
                 name=path.name,
             )
         if path.name:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-__all__ = ["ANONYMOUS", "AUTHENTICATED", "Identities", "TokenRefused", "User", "service_account"]
+__all__ = ["ANONYMOUS", "AUTHENTICATED", "Identities", "TokenAnswer", "TokenRefused", "User", "service_account"]
 
 AUTHENTICATED = "system:authenticated"
 """The group that every user with accepted credentials belongs to."""
@@ -48,18 +49,35 @@ class TokenRefused(Exception):
 class _Token:
     user: User
     expires_at_s: float | None
+    audiences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenAnswer:
+    """What a TokenReview finds: the user and the audiences that fit, or None and why."""
+
+    user: User | None
+    audiences: tuple[str, ...] = ()
+    error: str = ""
 
 
 class Identities:
-    """The credentials that the pretend cluster accepts. Tokens are kept as digests."""
+    """The credentials that the pretend cluster accepts. Tokens are kept as digests.
 
-    def __init__(self) -> None:
+    `audience` is the API server's own: what a token is for when nothing else is said.
+    """
+
+    def __init__(self, *, audience: str = "https://kubernetes.default.svc") -> None:
+        self.audience = audience
         self._tokens: dict[bytes, _Token] = {}
         self._key = hashlib.sha256(str(id(self)).encode()).digest()
 
-    def add_token(self, token: str, user: User, expires_at_s: float | None = None) -> None:
-        """Accept `token` as `user`, for ever or until `expires_at_s` (seconds since 1970)."""
-        self._tokens[self._digest(token)] = _Token(user=user, expires_at_s=expires_at_s)
+    def add_token(self, token: str, user: User, expires_at_s: float | None = None, *, audiences: Iterable[str] = ()) -> None:
+        """Accept `token` as `user`, for ever or until `expires_at_s` (seconds since 1970).
+
+        `audiences` make it a service account's token, issued for them; without any it is a static one.
+        """
+        self._tokens[self._digest(token)] = _Token(user=user, expires_at_s=expires_at_s, audiences=tuple(audiences))
 
     def remove_token(self, token: str) -> None:
         """Refuse `token` from now on."""
@@ -67,10 +85,29 @@ class Identities:
 
     def user_of_token(self, token: str, *, now_s: float) -> User:
         """Return the user of a bearer token; raises TokenRefused."""
-        known = self._tokens.get(self._digest(token))
-        if known is None or (known.expires_at_s is not None and known.expires_at_s <= now_s):
+        found = self.review_token(token, (), now_s=now_s)
+        if found.user is None:
             raise TokenRefused
-        return _authenticated(known.user)
+        return found.user
+
+    def review_token(self, token: str, audiences: tuple[str, ...], *, now_s: float) -> TokenAnswer:
+        """Say whose token it is, for these audiences or for the API server itself.
+
+        A static token knows no audiences and is refused where any are asked for, as kube-apiserver does.
+        """
+        known = self._tokens.get(self._digest(token))
+        refused = "invalid bearer token"
+        if known is None or (audiences and not known.audiences):
+            return TokenAnswer(user=None, error=refused)
+        if known.expires_at_s is not None and known.expires_at_s <= now_s:
+            more = "service account token has expired"
+            return TokenAnswer(user=None, error=f"[{refused}, {more}]" if known.audiences else refused)
+        wanted = audiences or (self.audience,)
+        fitting = tuple(each for each in wanted if not known.audiences or each in known.audiences)
+        if not fitting:
+            why = f"token audiences {_quoted(known.audiences)} is invalid for the target audiences {_quoted(wanted)}"
+            return TokenAnswer(user=None, error=f"[{refused}, {why}]")
+        return TokenAnswer(user=_authenticated(known.user), audiences=fitting)
 
     def user_of_certificate(self, der: bytes) -> User:
         """Return the user of a client certificate that TLS has verified: CN is the name, each O a group."""
@@ -111,6 +148,11 @@ def _authenticated(user: User) -> User:
 
 def _unique(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
+
+
+def _quoted(words: Iterable[str]) -> str:
+    """Words as Go's %q prints a list of them."""
+    return "[" + " ".join(json.dumps(word) for word in words) + "]"
 
 
 def _text(value: str | bytes) -> str:

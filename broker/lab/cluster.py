@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,17 +15,21 @@ from broker.lab.answers import absent_page
 from broker.lab.api import ApiServer, SubresourceHandler
 from broker.lab.authn import Identities, User
 from broker.lab.certificates import Authority, server_context
-from broker.lab.faults import Faults
+from broker.lab.crd_files import CRDS, Definitions, read_definitions
+from broker.lab.door import Door, listener_for
+from broker.lab.faults import Event, Faults
 from broker.lab.guestinfo import GuestInformation
 from broker.lab.guests import Guests, ssh_port_here
 from broker.lab.kubeconfigs import kubeconfig_path, write_kubeconfigs
 from broker.lab.objects import Objects
+from broker.lab.openapi import read_documents
 from broker.lab.paths import SubresourcePath
 from broker.lab.portforward import PortForward
 from broker.lab.seed import guests_of, plant
 from broker.lab.ssh_keys import ssh_key
 from broker.lab.tunnel import Pace
 from broker.lab.virtapi import NotAvailable, VirtApi
+from broker.tasks import Supervisor
 
 __all__ = ["Cluster", "ClusterSettings"]
 
@@ -49,6 +52,10 @@ class ClusterSettings:
     has_seed: bool = True
     has_guests: bool = True
     guest_kind: str | None = None
+    crds: Path | None = None
+    """A folder of CustomResourceDefinitions to list, and whose schemas /openapi/v3 shows."""
+    openapi: Path | None = None
+    """A folder of kube-apiserver's OpenAPI v3 documents to show in place of our small ones."""
     faults: Faults = field(default_factory=Faults)
 
 
@@ -68,6 +75,9 @@ class Cluster:
         self.guests: Guests | None = None
         self.portforward: PortForward | None = None
         self.api: ApiServer | None = None
+        self.door: Door | None = None
+        self._definitions = Definitions()
+        self._documents: Mapping[tuple[str, str], Path] = {}
 
     @classmethod
     @asynccontextmanager
@@ -86,6 +96,10 @@ class Cluster:
 
     async def _enter(self, stack: AsyncExitStack) -> None:
         settings = self.settings
+        if settings.crds is not None:
+            self._definitions = await asyncio.to_thread(read_definitions, settings.crds)
+        if settings.openapi is not None:
+            self._documents = read_documents(settings.openapi)
         if settings.has_seed:
             (settings.state_dir / "ssh").mkdir(mode=0o700, exist_ok=True)
             key = ssh_key(settings.state_dir / "ssh" / "id_ed25519", comment="vmbroker-lab")
@@ -105,16 +119,22 @@ class Cluster:
 
     async def _serve(self, stack: AsyncExitStack) -> None:
         settings = self.settings
-        listener = _listener(settings.state_dir)
+        listener = listener_for(settings.state_dir)
         port = listener.getsockname()[1]
         self.url = f"https://127.0.0.1:{port}"
+        self.identities.audience = self.url
         self.api = ApiServer(
             self.objects,
             self.identities,
             prefix=PREFIX,
             bookmark_every_s=settings.bookmark_every_s,
             server_address=f"127.0.0.1:{port}",
+            faults=self.faults,
+            definitions=self._definitions,
+            documents=self._documents,
         )
+        for crd in self._definitions.decoded():
+            self.objects.put(CRDS, crd)
         self.portforward = PortForward(
             self.objects,
             pace=Pace(pong_deadline_s=settings.pong_deadline_s),
@@ -135,7 +155,32 @@ class Cluster:
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         stack.callback(self.portforward.abort)
-        await web.SockSite(runner, listener, ssl_context=context, backlog=512).start()
+        tasks = await stack.enter_async_context(Supervisor("lab"))
+        self.door = Door(runner, context, tasks, cut_streams=self.portforward.abort)
+        stack.push_async_callback(self.door.close)
+        await self.door.open(listener)
+        self.faults.happen = self._happen
+        stack.callback(setattr, self.faults, "happen", None)
+
+    def _happen(self, event: Event) -> None:
+        """Do what a fault set while the lab runs asks for."""
+        assert self.api is not None and self.door is not None
+        if event.name in ("watch-end", "watch-expire"):
+            if event.name == "watch-expire":
+                self.objects.compact()
+            self.api.watches.end(path=event.path, expired=event.name == "watch-expire")
+            return
+        if event.name != "api-back":
+            self.faults.down_s, self.faults.is_silent = event.seconds_s, event.name == "api-silent"
+        if event.name == "api-restart":
+            self.door.shut_for(event.seconds_s, reopened=self._reopened)
+        elif event.name == "api-silent":
+            self.door.fall_silent()
+        else:
+            self.door.reopen(reopened=self._reopened)
+
+    def _reopened(self) -> None:
+        self.faults.down_s, self.faults.is_silent = 0.0, False
 
 
 def _handler(virt: VirtApi) -> SubresourceHandler:
@@ -146,20 +191,3 @@ def _handler(virt: VirtApi) -> SubresourceHandler:
             return absent_page()
 
     return answer
-
-
-def _listener(directory: Path) -> socket.socket:
-    """Listen on the port of last time, so that kubeconfigs keep their meaning, else on a free one."""
-    memory = directory / "port"
-    try:
-        wanted = int(memory.read_text())
-    except (OSError, ValueError):
-        wanted = 0
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(("127.0.0.1", wanted))
-    except OSError:
-        listener.bind(("127.0.0.1", 0))
-    memory.write_text(str(listener.getsockname()[1]))
-    return listener

@@ -1,16 +1,18 @@
-"""`vmbroker lab run|up|down|status|kubeconfig`: the lab's own command line."""
+"""`vmbroker lab run|up|down|status|kubeconfig|fault`: the lab's own command line."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import os
+import shlex
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-from broker.errors import NotFound, UsageError
-from broker.lab import console, process
+from broker.errors import BrokerError, NotFound, UsageError
+from broker.lab import console, control, fault_command, process
 from broker.lab.faults import FAULT_NAMES, Faults, parse_fault
 from broker.lab.seed_access import USERS
 
@@ -46,6 +48,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         return _down(given, state_dir)
     if given.command == "status":
         return _status(given, state_dir)
+    if given.command == "fault":
+        return fault_command.run(given, state_dir)
     return _kubeconfig(given, state_dir)
 
 
@@ -54,11 +58,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="vmbroker lab",
         description="A pretend KubeVirt cluster on this machine: a Kubernetes API over TLS, guests that are real SSH servers.",
         epilog="examples:\n  vmbroker lab up\n  vmbroker --lab ssh vm/web/shop\n  vmbroker lab kubeconfig --user carol --path\n"
+        "  vmbroker lab fault set latency=0.5\n"
         "  vmbroker lab down\n\nexit status: 0 done, 1 failed, 2 usage, 3 no such user or no lab runs, 6 timed out",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
-    commands = parser.add_subparsers(dest="command", metavar="run|up|down|status|kubeconfig", parser_class=_Parser)
+    commands = parser.add_subparsers(dest="command", metavar="run|up|down|status|kubeconfig|fault", parser_class=_Parser)
     run = commands.add_parser("run", help="run the lab in the foreground until Ctrl-C")
     up = commands.add_parser("up", help="start the lab in the background, or name the one that runs")
     for command in (run, up):
@@ -73,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
             help="seconds until a silent client is cut off",
         )
         command.add_argument("--fault", action="append", default=[], metavar="NAME", help="go wrong: " + ", ".join(FAULT_NAMES))
+        command.add_argument("--crds", type=_folder, metavar="DIR", help="CustomResourceDefinitions to list and explain")
+        command.add_argument("--openapi", type=_folder, metavar="DIR", help="a kube-apiserver's OpenAPI v3 documents to show")
         command.add_argument("--guests", choices=("sshd", "asyncssh"), help="what the guests run (default: sshd where it can)")
     run.add_argument("--held", action="store_true", help=argparse.SUPPRESS)
     down = commands.add_parser("down", help="stop the lab")
@@ -81,7 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     people = "; ".join(f"{person.name}: {person.purpose}" for person in USERS)
     config.add_argument("--user", default="admin", help=f"one of {people}")
     config.add_argument("--path", action="store_true", help="print the file's path instead")
-    for command in (run, up, down, status, config):
+    faulty = fault_command.add_parser(commands, _Parser)
+    for command in (run, up, down, status, config, *faulty):
         command.add_argument("--state-dir", metavar="DIR", help="where the lab keeps its state (another one is another lab)")
         command.add_argument("-o", dest="output", choices=("table", "json"), default="table", help="output format")
         command.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
@@ -101,14 +109,20 @@ async def _serve(given: argparse.Namespace, state_dir: Path, faults: Faults) -> 
     from broker.lab.cluster import Cluster, ClusterSettings
 
     settings = ClusterSettings(
-        state_dir=state_dir, fleet=given.vms, pong_deadline_s=given.pong_deadline, faults=faults, guest_kind=given.guests
+        state_dir=state_dir,
+        fleet=given.vms,
+        pong_deadline_s=given.pong_deadline,
+        faults=faults,
+        guest_kind=given.guests,
+        crds=given.crds,
+        openapi=given.openapi,
     )
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, asked.set)
     try:
-        async with Cluster.start(settings) as cluster:
+        async with Cluster.start(settings) as cluster, AsyncExitStack() as stack:
             lab = process.RunningLab(
                 pid=os.getpid(),
                 started=process.process_identity(os.getpid()) or "",
@@ -118,6 +132,7 @@ async def _serve(given: argparse.Namespace, state_dir: Path, faults: Faults) -> 
                 vms=cluster.objects.count("virtualmachines.kubevirt.io"),
                 state_dir=state_dir,
             )
+            await stack.enter_async_context(control.serving(state_dir, cluster.faults, lab.description))
             process.write_description(lab)
             console.progress(f"the lab is ready: {lab.url}, {lab.vms} VMs, guests by {lab.guests}")
             console.progress(f"KUBECONFIG={lab.kubeconfig}")
@@ -128,6 +143,8 @@ async def _serve(given: argparse.Namespace, state_dir: Path, faults: Faults) -> 
                 except TimeoutError:
                     continue
             (state_dir / "lab.json").unlink(missing_ok=True)
+    except ValueError as exc:
+        raise UsageError(f"vmbroker lab: {exc}", next_step="see `vmbroker lab run --help`") from exc
     except (OSError, RuntimeError) as exc:
         raise Failed("the lab could not start", code="lab-start", cause=str(exc)[:200]) from exc
     return 0
@@ -137,7 +154,9 @@ def _up(given: argparse.Namespace, state_dir: Path) -> int:
     _faults(given)
     options = ["--vms", str(given.vms), "--pong-deadline", str(given.pong_deadline)]
     options += [word for fault in given.fault for word in ("--fault", fault)]
-    options += ["--guests", given.guests] if given.guests else []
+    for name in ("guests", "crds", "openapi"):
+        value = getattr(given, name)
+        options += [f"--{name}", str(value)] if value else []
     if process.find(state_dir) is None:
         console.progress("starting the lab …")
     lab, is_new = process.bring_up(state_dir, process.FOR_GOOD, options)
@@ -146,9 +165,9 @@ def _up(given: argparse.Namespace, state_dir: Path) -> int:
         return 0
     _tell(given, lab, f"the lab is up: {lab.url}, {lab.vms} VMs, guests by {lab.guests}")
     if given.output == "table":
-        where = f" --state-dir {given.state_dir}" if given.state_dir else ""
+        where = f" --state-dir {shlex.quote(given.state_dir)}" if given.state_dir else ""
         if given.state_dir:
-            console.answer(f"try: vmbroker --kubeconfig {lab.kubeconfig} vms -A")
+            console.answer(f"try: vmbroker --kubeconfig {shlex.quote(str(lab.kubeconfig))} vms -A")
         else:
             console.answer("try: vmbroker --lab vms -A\n     vmbroker --lab ssh vm/web/shop")
         console.answer(f"end: vmbroker lab down{where}")
@@ -167,7 +186,13 @@ def _down(given: argparse.Namespace, state_dir: Path) -> int:
 def _status(given: argparse.Namespace, state_dir: Path) -> int:
     lab = process.find(state_dir)
     if lab is not None:
-        _tell(given, lab, f"running: {lab.url}, process {lab.pid}, {lab.vms} VMs, guests by {lab.guests}, {lab.network}.0/24")
+        text = f"running: {lab.url}, process {lab.pid}, {lab.vms} VMs, guests by {lab.guests}, {lab.network}.0/24"
+        try:
+            faults = control.ask(state_dir).active
+        except BrokerError as exc:
+            faults = ()
+            text += f"\nfaults: unknown, {exc}"
+        _tell(given, lab, text + "".join(f"\nfault: {word}" for word in faults), faults=faults)
         return 0
     if given.output == "json":
         console.answer_json({"apiVersion": "vmbroker/v1", "kind": "LabStatus", "running": False, "stateDir": str(state_dir)})
@@ -190,7 +215,7 @@ def _kubeconfig(given: argparse.Namespace, state_dir: Path) -> int:
     return 0
 
 
-def _tell(given: argparse.Namespace, lab: process.RunningLab, text: str) -> None:
+def _tell(given: argparse.Namespace, lab: process.RunningLab, text: str, *, faults: Sequence[str] | None = None) -> None:
     if given.output == "table":
         console.answer(text)
         return
@@ -206,6 +231,7 @@ def _tell(given: argparse.Namespace, lab: process.RunningLab, text: str) -> None
             "vms": lab.vms,
             "kubeconfig": str(lab.kubeconfig),
             "stateDir": str(lab.state_dir),
+            **({} if faults is None else {"faults": list(faults)}),
         }
     )
 
@@ -224,6 +250,13 @@ def _fleet(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > _FLEET_LIMIT:
         raise argparse.ArgumentTypeError(f"a number from 0 to {_FLEET_LIMIT} is needed")
     return int(text)
+
+
+def _folder(text: str) -> Path:
+    path = Path(text).expanduser().absolute()
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError("a folder is needed")
+    return path
 
 
 def _seconds(text: str) -> float:

@@ -73,16 +73,24 @@ class Discovery:
             items.append({"metadata": {"name": name} if name else {}, "versions": versions})
         return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}
 
-    def openapi_index(self) -> Json:
-        """`/openapi/v3`: the documents by group and version."""
-        names = ["api", "apis", "version"]
+    def paths(self) -> list[str]:
+        """Every path of the API server's own, as `GET /` lists them."""
+        found = [
+            "/api",
+            "/api/v1",
+            "/apis",
+            "/apis/",
+            "/healthz",
+            "/livez",
+            "/openapi/v3",
+            "/openapi/v3/",
+            "/readyz",
+            "/version",
+        ]
         for group, versions in self._catalogue.groups.items():
-            names += [f"apis/{group}/{version}" if group else f"api/{version}" for version in versions]
-        paths = {}
-        for path in sorted(names):
-            digest = hashlib.sha512(path.encode()).hexdigest().upper()
-            paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"}
-        return {"paths": paths}
+            if group:
+                found += [f"/apis/{group}", *(f"/apis/{group}/{version}" for version in versions)]
+        return sorted(found)
 
     def _group(self, name: str) -> Json:
         versions = [{"groupVersion": f"{name}/{version}", "version": version} for version in self._catalogue.groups[name]]

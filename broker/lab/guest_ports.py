@@ -1,4 +1,4 @@
-"""Plain TCP services of a guest: echo (7), discard (9) and chargen (19), and an address that answers nothing.
+"""Plain services of a guest: echo (7, TCP and UDP), discard (9) and chargen (19), and an address that answers nothing.
 
 Chargen sends a fixed block for ever (`chargen_block`), so that a reader can tell whether every byte arrived.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
-from typing import Self
+from typing import Self, cast
 
 __all__ = ["STANDARD_PORTS", "Blackhole", "PlainPorts", "blackhole", "chargen_block"]
 
@@ -96,6 +96,18 @@ class _Chargen(asyncio.Protocol):
         self._transport = None
 
 
+class _DatagramEcho(asyncio.DatagramProtocol):
+    def __init__(self) -> None:
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        if self._transport is not None:
+            self._transport.sendto(data, addr)
+
+
 _SERVICES: Mapping[str, Callable[[], asyncio.BaseProtocol]] = {"echo": _Echo, "discard": _Discard, "chargen": _Chargen}
 
 
@@ -105,7 +117,7 @@ class PlainPorts:
 
     address: str
     numbers: dict[str, int] = field(default_factory=dict)
-    _servers: list[asyncio.Server] = field(default_factory=list)
+    _servers: list[asyncio.Server | asyncio.DatagramTransport] = field(default_factory=list)
 
     @classmethod
     async def open(cls, address: str, listening_address: str) -> Self:
@@ -114,6 +126,11 @@ class PlainPorts:
         for service, standard in STANDARD_PORTS.items():
             tries = (standard, standard + UNPRIVILEGED_OFFSET) if address == listening_address else (0,)
             await ports._listen(service, listening_address, tries)
+        # One number for both protocols, as /etc/services has it and as the translation of addresses needs it.
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            _DatagramEcho, local_addr=(listening_address, ports.numbers["echo"])
+        )
+        ports._servers.append(transport)
         return ports
 
     def standard(self) -> Iterator[tuple[int, int]]:

@@ -7,6 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from broker.lab.answers import answer_json
+from broker.lab.lifecycle import has_handler
 from broker.lab.objects import Objects
 from broker.lab.virtapi import plain
 
@@ -37,15 +38,9 @@ class GuestInformation:
         if not any(c.get("type") == "AgentConnected" and c.get("status") == "True" for c in conditions):
             return plain(500, "VMI does not have guest agent connected")
         node = status.get("nodeName") or ""
-        if not self._has_handler(node):
+        if not has_handler(self._objects, node):
             return plain(500, f"No virt-handler on node {node} found")
         return answer_json(_body(name, status, subresource))
-
-    def _has_handler(self, node: str) -> bool:
-        return any(
-            (pod["metadata"].get("labels") or {}).get("kubevirt.io") == "virt-handler" and pod["spec"].get("nodeName") == node
-            for pod in self._objects.select("pods", "kubevirt")
-        )
 
 
 def _body(name: str, status: dict[str, Any], subresource: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from broker.lab.answers import ApiError, answer_json, bad_request, expired
 from broker.lab.forms import Form, encoded_in, form_of
+from broker.lab.list_options import check_list_options
 from broker.lab.objects import Compacted, Entry, Objects
 from broker.lab.paging import Position, continue_token, parse_token
 from broker.lab.resources import Resource
@@ -48,6 +49,7 @@ def selection_of(request: web.Request, resource: Resource) -> Selection:
 async def list_answer(objects: Objects, resource: Resource, version: str, namespace: str, request: web.Request) -> web.Response:
     """Answer a list request; ApiError 400, 406, 410 or 504 as the real server."""
     form = form_of(request)
+    check_list_options(request.query, is_watch=False)
     selection = selection_of(request, resource)
     limit = number_of(request, "limit") or 0
     prefix = f"{namespace}/" if namespace else ""
@@ -82,12 +84,6 @@ async def _version(objects: Objects, request: web.Request, position: Position | 
         return None if position.resource_version < 0 else position.resource_version
     asked = number_of(request, "resourceVersion")
     match = request.query.get("resourceVersionMatch", "")
-    if match and asked is None:
-        raise bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided")
-    if match not in ("", "Exact", "NotOlderThan"):
-        raise bad_request(f'resourceVersionMatch: Unsupported value: "{match[:40]}": supported values: "Exact", "NotOlderThan"')
-    if match == "Exact" and asked == 0:
-        raise bad_request('resourceVersionMatch "Exact" is forbidden for resourceVersion "0"')
     if asked is None or asked == 0:
         return None
     if asked > objects.resource_version:

@@ -7,6 +7,8 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from broker.lab.list_options import flag_of
+
 __all__ = ["ResourcePath", "SubresourcePath", "parse_resource_path", "segments_of", "verb_of"]
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -83,7 +85,7 @@ def parse_resource_path(segments: list[str]) -> ResourcePath | None:
 
 def is_watch(request: web.Request) -> bool:
     """Whether a GET asks for a stream of changes."""
-    return request.query.get("watch", "") in ("1", "true", "True", "TRUE", "t")
+    return flag_of(request.query, "watch")
 
 
 def verb_of(request: web.Request, path: ResourcePath) -> str:

@@ -68,7 +68,7 @@ class PortForward:
         """Answer one request; returns when the tunnel has ended. Raises Denial with the error answer."""
         vmi = self._find(resource, namespace, name)
         protocol = rest[1] if len(rest) > 1 else "tcp"
-        guest = await self._dial(protocol, _dialled_address(vmi), rest[0])
+        guest = await self._dial(protocol, _dialled_address(vmi), rest[0], namespace, name)
         try:
             refusal = self._handshake_refusal(request)
             if refusal is not None:
@@ -151,7 +151,7 @@ class PortForward:
         finally:
             tunnel.abort()
 
-    async def _dial(self, protocol: str, address: str, port: str) -> StreamGuest | DatagramGuest:
+    async def _dial(self, protocol: str, address: str, port: str, namespace: str, name: str) -> StreamGuest | DatagramGuest:
         network = protocol.rstrip("46") if protocol[:3] in ("tcp", "udp") else protocol
         if network not in ("tcp", "udp"):
             raise _dial_error(f"dial {protocol}: unknown network {protocol}")
@@ -161,7 +161,13 @@ class PortForward:
             # virt-api dials itself then; nothing of it listens there.
             raise _dial_error(f"dial {protocol} {target}: connect: connection refused")
         try:
-            if not ipaddress.ip_address(address).is_loopback:
+            # A datagram is sent unanswered whatever becomes of it.
+            state = "open" if network == "udp" else self._faults.guest_port(namespace, name, number)
+            if state == "closed":
+                raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+            if state == "rejected":
+                raise OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
+            if state == "filtered" or not ipaddress.ip_address(address).is_loopback:
                 await asyncio.sleep(self._unrouted_s)
                 raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
             host, number = self._translate(address, number)

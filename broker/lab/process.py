@@ -7,7 +7,6 @@ when the last process that asked for it has ended; `lab up` asks for it for good
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
 import subprocess
@@ -15,11 +14,10 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from broker.errors import BrokerError, Failed, SettingsError, TimedOut
+from broker.lab.running import RunningLab, find, is_locked_by_us, note_holder, process_identity, write_description
 
 __all__ = [
     "FOR_GOOD",
@@ -46,47 +44,11 @@ FOR_GOOD = "up"
 _LOOK_EVERY_S = 0.02
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningLab:
-    """What a running lab wrote about itself: process, API address, loopback range, how its guests run."""
-
-    pid: int
-    started: str
-    url: str
-    network: str
-    guests: str
-    vms: int
-    state_dir: Path
-
-    @property
-    def kubeconfig(self) -> Path:
-        """The administrator's kubeconfig."""
-        return self.state_dir / "kubeconfigs" / "admin.yaml"
-
-
 def default_state_dir(environ: Mapping[str, str]) -> Path:
     """Return where the user's own lab lies: `$XDG_STATE_HOME/vmbroker/lab`, by default below `~/.local/state`."""
     base = environ.get("XDG_STATE_HOME", "")
     root = Path(base) if base.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".local" / "state"
     return root / "vmbroker" / "lab"
-
-
-def find(state_dir: Path) -> RunningLab | None:
-    """Return the lab that runs in a state directory, None where there is none (a file left by a dead one counts as none)."""
-    try:
-        told = json.loads((state_dir / "lab.json").read_text())
-        lab = RunningLab(
-            pid=int(told["pid"]),
-            started=str(told["started"]),
-            url=str(told["url"]),
-            network=str(told["network"]),
-            guests=str(told["guests"]),
-            vms=int(told["vms"]),
-            state_dir=state_dir,
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return lab if process_identity(lab.pid) == lab.started else None
 
 
 def ensure(state_dir: Path) -> Path:
@@ -124,7 +86,7 @@ def is_abandoned(state_dir: Path) -> bool:
     if is_held(state_dir):
         return False
     with (state_dir / "start.lock").open("w") as lock:
-        if not _locked(lock) or is_held(state_dir):
+        if not is_locked_by_us(lock) or is_held(state_dir):
             return False
         (state_dir / "lab.json").unlink(missing_ok=True)
         return True
@@ -207,37 +169,13 @@ def is_held(state_dir: Path) -> bool:
     return held
 
 
-def process_identity(pid: int) -> str | None:
-    """Return when a process started, as text that no later process of the same pid has; None where it does not run."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None if Path("/proc/self/stat").exists() else _identity_by_ps(pid)
-    return None if fields[0] in ("Z", "X") else fields[19]
-
-
-def write_description(lab: RunningLab) -> None:
-    """Write what `find` reads, in one step."""
-    told = {
-        "pid": lab.pid,
-        "started": lab.started,
-        "url": lab.url,
-        "network": lab.network,
-        "guests": lab.guests,
-        "vms": lab.vms,
-    }
-    beside = lab.state_dir / ".lab.json"
-    beside.write_text(json.dumps(told))
-    beside.replace(lab.state_dir / "lab.json")
-
-
 @contextmanager
 def owned(state_dir: Path) -> Iterator[None]:
     """Own a state directory while a lab runs in it; Failed where another one does."""
     _prepare(state_dir)
-    with (state_dir / "lock").open("w") as lock:
+    with (state_dir / "lock").open("a+") as lock:
         until = time.monotonic() + STOP_WITHIN_S
-        while not _locked(lock):
+        while not is_locked_by_us(lock):
             # A lab that shows no description any more is about to end.
             if find(state_dir) is not None or time.monotonic() > until:
                 raise Failed(
@@ -246,18 +184,11 @@ def owned(state_dir: Path) -> Iterator[None]:
                     next_step="see it with `vmbroker lab status`, or name another --state-dir",
                 )
             time.sleep(_LOOK_EVERY_S)
+        note_holder(lock)
         try:
             yield
         finally:
             (state_dir / "lab.json").unlink(missing_ok=True)
-
-
-def _locked(file: TextIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 @contextmanager
@@ -285,11 +216,6 @@ def _prepare(state_dir: Path) -> None:
         # Its mode would change and files be written among foreign ones: /etc and a home are no state directories.
         raise SettingsError(f"{state_dir} holds files that are no lab's", next_step="name a new or empty --state-dir")
     state_dir.chmod(0o700)
-
-
-def _identity_by_ps(pid: int) -> str | None:
-    done = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
 
 
 def _reap(pid: int) -> None:

@@ -5,6 +5,7 @@ Names, short names, categories and subresources are those that the captures' dis
 
 from __future__ import annotations
 
+from broker.lab.deprecations import DEPRECATIONS
 from broker.lab.resources import (
     BUILT_IN_VERBS,
     CUSTOM_VERBS,
@@ -254,9 +255,6 @@ _COLUMNS: dict[str, str] = {
 
 _DESCRIPTIONS = {("virtualmachines", "Status"): "Human Readable Status"}
 _STORED_IN_OTHER = {"virtualmachineinstancepresets": "v1alpha3"}
-_DEPRECATED = {
-    "virtualmachineinstancepresets": "kubevirt.io/v1 VirtualMachineInstancePresets is now deprecated and will be removed in v2."
-}
 _SINGULAR = {"endpoints": "endpoints"}
 _GROUP_OF_KIND = {"Eviction": "policy", "Scale": "autoscaling", "TokenRequest": "authentication.k8s.io"}
 _PROXY_VERBS = ("create", "delete", "get", "patch", "update")
@@ -303,6 +301,7 @@ def _built_in(words: list[str]) -> Resource:
         categories=_words(categories),
         verbs=_words(verbs[0]) if verbs else BUILT_IN_VERBS,
         subresources=tuple(_subresource(word, kind) for word in _words(subresources)),
+        deprecations=DEPRECATIONS.get(plural, {}),
     )
 
 
@@ -336,7 +335,7 @@ def _custom(words: list[str]) -> Resource:
         subresources=custom_subresources(kind, status="status" in declared, scale="scale" in declared),
         columns=tuple(_column(plural, text) for text in _COLUMNS.get(plural, "").split("|") if text),
         is_custom=True,
-        deprecation=_DEPRECATED.get(plural, ""),
+        deprecations=DEPRECATIONS.get(plural, {}),
     )
 
 

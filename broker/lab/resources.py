@@ -64,7 +64,8 @@ class Resource:
     subresources: tuple[Subresource, ...] = ()
     columns: tuple[Column, ...] = ()
     is_custom: bool = False
-    deprecation: str = ""
+    deprecations: Mapping[str, str] = field(default_factory=dict)
+    """For each version that is deprecated the text of its warning."""
 
     @property
     def name(self) -> str:
@@ -181,6 +182,11 @@ def resource_of_crd(crd: Mapping[str, Any]) -> Resource:
             for column in stored.get("additionalPrinterColumns") or ()
         ),
         is_custom=True,
+        deprecations={
+            version["name"]: version.get("deprecationWarning") or f"{spec['group']}/{version['name']} {kind} is deprecated"
+            for version in served
+            if version.get("deprecated")
+        },
     )
 
 

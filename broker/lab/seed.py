@@ -51,7 +51,9 @@ def _team_a(network: str) -> Iterator[Machine]:
 
 
 def _team_b() -> Iterator[Machine]:
-    tenant = Nic(name="default", binding="plugin l2bridge", addresses=("10.200.0.7",), pod_interface="ovn-udn1")
+    tenant = Nic(
+        name="default", binding="plugin l2bridge", addresses=("10.200.0.7",), pod_address="10.244.0.7", pod_interface="ovn-udn1"
+    )
     yield Machine(namespace="team-b", name="tenant", nics=(tenant,))
 
 
@@ -64,7 +66,9 @@ def _infra(network: str) -> Iterator[Machine]:
     # The spec names the secondary network first; the status has the pod network in front all the same.
     second = _pod(network, 32, guest_interface="eth1")
     yield Machine(namespace="infra", name="lan-first", nics=(_lan("lan", "192.168.50.32"), second), guest="real")
-    yield Machine(namespace="infra", name="nat", nics=(Nic(name="default", addresses=("10.0.2.2",)),))
+    yield Machine(
+        namespace="infra", name="nat", nics=(Nic(name="default", addresses=("10.0.2.2",), pod_address="10.244.0.33"),)
+    )
     fast = Nic(name="fast", binding="sriov", network="fast", pod_interface="pod9f8c1d2e3b4", guest_interface="eth1")
     yield Machine(namespace="infra", name="fast", nics=(_pod(network, 33), fast), guest="real", node="node-3")
     docker = Nic(

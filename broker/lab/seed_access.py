@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.lab.authn import User
+from broker.lab.seed_roles import default_roles
 
 __all__ = ["USERS", "Person", "access_objects"]
 
@@ -54,7 +55,6 @@ _OTHER_KINDS: Mapping[str, tuple[str, ...]] = {
         "virtualmachineclusterpreferences",
     ),
 }  # fmt: skip
-_CORE = ("configmaps", "endpoints", "events", "persistentvolumeclaims", "pods", "serviceaccounts", "services")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ USERS: tuple[Person, ...] = (
     Person(name="carol", purpose="view in shop and team-a, no port-forward"),
     Person(name="dana", groups=("shop-devs",), has_certificate=True, purpose="edit in shop, by client certificate"),
     Person(name="porter", purpose="port-forward in shop and nothing else: may not read VMs"),
-    Person(name="broker", purpose="port-forward everywhere"),
+    Person(name="broker", purpose="port-forward everywhere, and ask what others may (TokenReview, SubjectAccessReview)"),
     Person(name="norights", purpose="nothing"),
 )
 """The users that have a kubeconfig; `admin` is the default one."""
@@ -93,40 +93,13 @@ def access_objects() -> Iterable[tuple[str, Json]]:
 
 
 def _kubernetes_defaults() -> Iterable[tuple[str, Json]]:
-    yield _cluster_role("cluster-admin", [_rule(["*"], ["*"], ["*"]), {"verbs": ["*"], "nonResourceURLs": ["*"]}])
+    for role in default_roles():
+        yield f"clusterroles.{_GROUP}", role
     yield _cluster_binding("cluster-admin", "cluster-admin", [_group("system:masters")])
-    urls = [
-        "/api",
-        "/api/*",
-        "/apis",
-        "/apis/*",
-        "/healthz",
-        "/livez",
-        "/openapi",
-        "/openapi/*",
-        "/readyz",
-        "/version",
-        "/version/",
-    ]
-    yield _cluster_role("system:discovery", [{"verbs": ["get"], "nonResourceURLs": urls}])
     yield _cluster_binding("system:discovery", "system:discovery", [_group("system:authenticated")])
-    public = ["/healthz", "/livez", "/readyz", "/version", "/version/"]
-    yield _cluster_role("system:public-info-viewer", [{"verbs": ["get"], "nonResourceURLs": public}])
     everyone = [_group("system:authenticated"), _group("system:unauthenticated")]
     yield _cluster_binding("system:public-info-viewer", "system:public-info-viewer", everyone)
-    reviews = [
-        _rule(["create"], ["authorization.k8s.io"], ["selfsubjectaccessreviews", "selfsubjectrulesreviews"]),
-        _rule(["create"], ["authentication.k8s.io"], ["selfsubjectreviews"]),
-    ]
-    yield _cluster_role("system:basic-user", reviews)
     yield _cluster_binding("system:basic-user", "system:basic-user", [_group("system:authenticated")])
-    for name in ("view", "edit", "admin"):
-        yield _cluster_role(name, [], aggregates=name)
-    shared = [_rule(_READ, [""], [*_CORE, "namespaces"]), _rule(_READ, ["discovery.k8s.io"], ["endpointslices"])]
-    shared.append(_rule(_READ, ["networking.k8s.io"], ["networkpolicies"]))
-    yield _cluster_role("system:aggregate-to-view", shared, into=("view", "edit", "admin"))
-    writes = [_rule([*_READ, *_WRITE], [""], [*_CORE[:-1], "secrets", "services"])]
-    yield _cluster_role("system:aggregate-to-edit", writes, into=("edit", "admin"))
 
 
 def _kubevirt_defaults() -> Iterable[tuple[str, Json]]:
@@ -155,6 +128,10 @@ def _kubevirt_defaults() -> Iterable[tuple[str, Json]]:
     ]
     yield _cluster_role("kubevirt.io:default", defaults)
     yield _cluster_binding("kubevirt.io:default", "kubevirt.io:default", [_group("system:authenticated")])
+    shared = ("virtualmachineclusterinstancetypes", "virtualmachineclusterpreferences")
+    yield _cluster_role("instancetype.kubevirt.io:view", [_rule(_READ, ["instancetype.kubevirt.io"], shared)])
+    everyone = [_group("system:authenticated")]
+    yield _cluster_binding("instancetype.kubevirt.io:view", "instancetype.kubevirt.io:view", everyone)
     migrate = [
         _rule(["update"], [_SUB], ["virtualmachines/migrate"]),
         _rule([*_READ, *_WRITE], ["kubevirt.io"], ["virtualmachineinstancemigrations"]),
@@ -176,20 +153,18 @@ def _team_bindings() -> Iterable[tuple[str, Json]]:
     yield _binding("shop", "porter-ssh", "Role", "ssh-only", [_user("porter")])
     yield _cluster_role("lab:broker", forward)
     yield _cluster_binding("lab:broker", "lab:broker", [_user("broker")])
+    yield _cluster_binding("lab:broker-asks", "system:auth-delegator", [_user("broker")])
 
 
 def _rule(verbs: Iterable[str], groups: Iterable[str], resources: Iterable[str]) -> Json:
     return {"verbs": list(verbs), "apiGroups": list(groups), "resources": list(resources)}
 
 
-def _cluster_role(name: str, rules: list[Json], *, into: tuple[str, ...] = (), aggregates: str = "") -> tuple[str, Json]:
+def _cluster_role(name: str, rules: list[Json], *, into: tuple[str, ...] = ()) -> tuple[str, Json]:
     labels = {f"{_GROUP}/aggregate-to-{role}": "true" for role in into}
     role: Json = {"apiVersion": _API, "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}
     if labels:
         role["metadata"]["labels"] = labels
-    if aggregates:
-        wanted = {f"{_GROUP}/aggregate-to-{aggregates}": "true"}
-        role["aggregationRule"] = {"clusterRoleSelectors": [{"matchLabels": wanted}]}
     return f"clusterroles.{_GROUP}", role
 
 

@@ -27,6 +27,7 @@ class Nic:
     """One interface: binding, its network (`pod` or a NAD), and what the status says of it.
 
     `addresses` may be empty; `in_status` and `in_spec` make pending and guest-only interfaces; `ports` is the masquerade list.
+    `pod_address` is the pod's own one where the status tells another (a primary UDN, kubevirt#18760).
     """
 
     name: str
@@ -34,6 +35,7 @@ class Nic:
     network: str = "pod"
     addresses: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
+    pod_address: str = ""
     pod_interface: str = "eth0"
     guest_interface: str = "eth0"
     source: str = "domain, guest-agent"
@@ -156,8 +158,11 @@ def _pod(machine: Machine) -> Json:
     is_up = machine.state in ("running", "paused")
     status: Json = {"phase": "Running" if is_up else "Pending", "qosClass": "Burstable"}
     if first is not None and is_up:
-        status |= {"podIP": first.addresses[0], "podIPs": [{"ip": address} for address in first.addresses]}
-        status["containerStatuses"] = [{"name": "compute", "ready": machine.state == "running", "restartCount": 0}]
+        addresses = (first.pod_address,) if first.pod_address else first.addresses
+        status |= {"podIP": addresses[0], "podIPs": [{"ip": address} for address in addresses]}
+        status["containerStatuses"] = [
+            {"name": "compute", "image": "virt-launcher", "imageID": "", "ready": machine.state == "running", "restartCount": 0}
+        ]
     spec: Json = {
         "containers": [{"name": "compute", "image": "virt-launcher"}],
         **({"nodeName": machine.node} if is_up else {}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from broker.lab.seed_machine import MADE_AT, uid_of
@@ -138,8 +138,22 @@ def _node(name: str, index: int) -> Json:
     labels = {"kubernetes.io/hostname": name, "kubevirt.io/schedulable": "true", "node-role.kubernetes.io/worker": ""}
     ready = {**_done("Ready", "KubeletReady"), "message": "kubelet is posting ready status"}
     addresses = [{"type": "InternalIP", "address": f"192.0.2.{10 + index}"}, {"type": "Hostname", "address": name}]
-    status = {"addresses": addresses, "conditions": [ready], "nodeInfo": {"kubeletVersion": "v1.36.2"}}
+    status = {"addresses": addresses, "conditions": [ready], "nodeInfo": dict(_NODE_INFO)}
     return {**_object("v1", "Node", "", name, labels), "spec": {}, "status": status}
+
+
+_NODE_INFO: Mapping[str, str] = {
+    "machineID": "",
+    "systemUUID": "",
+    "bootID": "",
+    "kernelVersion": "6.12.0",
+    "osImage": "vmbroker lab",
+    "containerRuntimeVersion": "cri-o://1.36.0",
+    "kubeletVersion": "v1.36.2",
+    "kubeProxyVersion": "",
+    "operatingSystem": "linux",
+    "architecture": "amd64",
+}
 
 
 def _system_pod(component: str, node: str) -> Json:
@@ -148,7 +162,10 @@ def _system_pod(component: str, node: str) -> Json:
     return {
         **body,
         "spec": spec,
-        "status": {"phase": "Running", "containerStatuses": [{"name": component, "ready": True, "restartCount": 0}]},
+        "status": {
+            "phase": "Running",
+            "containerStatuses": [{"name": component, "image": component, "imageID": "", "ready": True, "restartCount": 0}],
+        },
     }
 
 

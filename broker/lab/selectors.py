@@ -14,6 +14,7 @@ __all__ = ["Selection", "parse_selection"]
 Json = Mapping[str, Any]
 _SET = re.compile(r"\s*(?P<key>[^\s=!,()<>]+)\s+(?P<verb>in|notin)\s*\((?P<values>[^()]*)\)\s*\Z")
 _COMPARED = re.compile(r"\s*(?P<key>[^\s=!,()<>]+)\s*(?P<verb>==|=|!=)\s*(?P<value>[^\s=!,()<>]*)\s*\Z")
+_ORDERED = re.compile(r"\s*(?P<key>[^\s=!,()<>]+)\s*(?P<verb>[<>])\s*(?P<value>[^\s=!,()<>]+)\s*\Z")
 _EXISTS = re.compile(r"\s*(?P<not>!?)\s*(?P<key>[^\s=!,()<>]+)\s*\Z")
 _BUILT_IN_FIELDS: Mapping[str, tuple[str, ...]] = {
     "pods": ("spec.nodeName", "spec.restartPolicy", "spec.serviceAccountName", "status.phase", "status.podIP"),
@@ -22,7 +23,12 @@ _BUILT_IN_FIELDS: Mapping[str, tuple[str, ...]] = {
         "involvedObject.namespace",
         "involvedObject.name",
         "involvedObject.uid",
+        "involvedObject.apiVersion",
+        "involvedObject.resourceVersion",
+        "involvedObject.fieldPath",
         "reason",
+        "reportingComponent",
+        "source",
         "type",
     ),
     "nodes": ("spec.unschedulable",),
@@ -79,11 +85,35 @@ def _label_test(part: str, whole: str) -> Callable[[Json], bool]:
         if found["verb"] == "!=":
             return lambda obj: _labels(obj).get(key) != value
         return lambda obj: _labels(obj).get(key) == value
+    found = _ORDERED.match(part)
+    if found:
+        return _ordered_test(found["key"], found["verb"], found["value"])
     found = _EXISTS.match(part)
     if found:
         key, wants = found["key"], not found["not"]
         return lambda obj: (key in _labels(obj)) == wants
     raise bad_request(f"unable to parse requirement: found '{part.strip()}' in \"{whole}\", which is no label requirement")
+
+
+def _ordered_test(key: str, verb: str, text: str) -> Callable[[Json], bool]:
+    bound = _whole(text)
+    if bound is None:
+        why = "for 'Gt', 'Lt' operators, the value must be an integer"
+        raise bad_request(f'unable to parse requirement: values[0][{key}]: Invalid value: "{text}": {why}')
+
+    def test(obj: Json) -> bool:
+        value = _whole(_labels(obj).get(key, ""))
+        return value is not None and (value > bound if verb == ">" else value < bound)
+
+    return test
+
+
+def _whole(text: str) -> int | None:
+    """A whole number of 64 bits as Go reads it, None for other text."""
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 19:
+        return None
+    return int(text)
 
 
 def _field_test(part: str, resource: str) -> Callable[[Json], bool]:

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from broker.lab.authn import User
 from broker.lab.faults import UNREACHABLE_TEXTS, Faults
+from broker.lab.power import VERBS as POWER_VERBS
 from broker.lab.rbac import Attributes, Decision
 
 __all__ = ["Denial", "NotAvailable", "VirtApi", "plain", "status_answer"]
@@ -81,7 +82,8 @@ def internal_error(why: str, *, has_cause: bool = True) -> web.Response:
 class VirtApi:
     """The handler that the API server gives each subresource request to, after its own authorisation.
 
-    `allowed` is virt-api's own SubjectAccessReview (pkg/virt-api/rest/authorizer.go).
+    `allowed` is virt-api's own SubjectAccessReview (pkg/virt-api/rest/authorizer.go). `lifecycle` answers start, stop and
+    their like (verb, namespace, name, body); without it they are absent.
     """
 
     def __init__(
@@ -91,10 +93,12 @@ class VirtApi:
         portforward: _Handler,
         information: Callable[[str, str, str], web.Response],
         faults: Faults,
+        lifecycle: Callable[[str, str, str, bytes], web.Response] | None = None,
     ) -> None:
         self._allowed = allowed
         self._portforward = portforward
         self._information = information
+        self._lifecycle = lifecycle
         self._faults = faults
 
     async def answer(
@@ -111,16 +115,19 @@ class VirtApi:
         if self._faults.virt_api_unreachable is not None:
             self._faults.met("virt-api-unreachable")
             return plain(*UNREACHABLE_TEXTS[self._faults.virt_api_unreachable])
-        is_stream = subresource == "portforward" and resource in KINDS and 1 <= len(rest) <= 2
+        is_stream = subresource == "portforward" and resource in KINDS and 1 <= len(rest) <= 2 and request.method == "GET"
         is_information = subresource in _INFORMATION and resource == "virtualmachineinstances" and not rest
-        if not (is_stream or is_information) or request.method != "GET":
+        is_information = is_information and request.method == "GET"
+        is_order = subresource in POWER_VERBS.get(resource, ()) and not rest and request.method == "PUT"
+        is_order = is_order and self._lifecycle is not None
+        if not (is_stream or is_information or is_order):
             raise NotAvailable
-        if is_stream and not _accepts_anything(request):
+        if (is_stream or is_order) and not _accepts_anything(request):
             return plain(406, "406: Not Acceptable\n\nAvailable representations: ")
         decision = self._allowed(
             user,
             Attributes(
-                verb="get",
+                verb="update" if is_order else "get",
                 group="subresources.kubevirt.io",
                 resource=resource,
                 subresource=subresource,
@@ -133,6 +140,8 @@ class VirtApi:
         try:
             if is_stream:
                 return await self._portforward(request, resource, namespace, name, rest)
+            if is_order and self._lifecycle is not None:
+                return self._lifecycle(subresource, namespace, name, await request.read())
             return self._information(namespace, name, subresource)
         except Denial as denial:
             return denial.response

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from broker.lab.answers import bad_request, status_body
+from broker.lab.answers import status_body
 from broker.lab.forms import Form, encoded_in, form_of
+from broker.lab.list_options import check_list_options, flag_of
 from broker.lab.listing import number_of, selection_of
 from broker.lab.objects import Change, Compacted, Entry, Objects, Subscription
 from broker.lab.resources import Resource
 from broker.lab.selectors import Selection
 
-__all__ = ["watch_answer"]
+__all__ = ["Watches", "watch_answer"]
 
 Json = dict[str, Any]
 DEFAULT_TIMEOUT_S = 1800.0
@@ -26,6 +29,62 @@ DEFAULT_TIMEOUT_S = 1800.0
 _INITIAL_END = {"k8s.io/initial-events-end": "true"}
 _LAST_BOOKMARK_S = 2.0
 """Seconds before the end of a watch at which its last bookmark goes out (cacher/cache_watcher.go); none in a shorter one."""
+
+
+class Watches:
+    """The watches that run, so that all or some of them can be ended from outside."""
+
+    def __init__(self) -> None:
+        self._open: set[_End] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def end(self, *, path: str = "", expired: bool = False) -> int:
+        """End the watches whose request path fits a shell pattern (all of them by default) and return how many.
+
+        `expired` puts a last event in front: ERROR with a Status of code 410, as for a version that is gone.
+        """
+        found = [end for end in self._open if not path or fnmatchcase(end.path, path)]
+        for end in found:
+            end.ask(expired=expired)
+        return len(found)
+
+    @contextmanager
+    def opened(self, path: str) -> Iterator[_End]:
+        """Know a watch while it runs."""
+        end = _End(path)
+        self._open.add(end)
+        try:
+            yield end
+        finally:
+            self._open.discard(end)
+
+
+class _End:
+    """How one watch is told to end while it waits for changes."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.is_asked = False
+        self.is_expired = False
+        self._waiting: asyncio.Timeout | None = None
+
+    def ask(self, *, expired: bool) -> None:
+        self.is_asked, self.is_expired = True, expired
+        if self._waiting is not None:
+            self._waiting.reschedule(asyncio.get_running_loop().time())
+
+    async def wait(self, subscription: Subscription, seconds: float) -> bool:
+        """Return whether a change came in time."""
+        try:
+            async with asyncio.timeout(max(seconds, 0)) as self._waiting:
+                await subscription.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting = None
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +96,8 @@ class _Watch:
     selection: Selection
     has_bookmarks: bool
     sends_initial: bool
+    is_told_first: bool
+    """Whether what is there is told first, as ADDED events."""
     since: int | None
     timeout_s: float
 
@@ -49,6 +110,7 @@ async def watch_answer(
     request: web.Request,
     *,
     bookmark_every_s: float,
+    watches: Watches,
     name: str = "",
 ) -> web.StreamResponse:
     """Answer a watch request until its time is over or the client goes; ApiError 400 and 406 before it starts."""
@@ -58,15 +120,17 @@ async def watch_answer(
     subscription: Subscription | None = None
     try:
         subscription = objects.subscribe(resource.name, watch.since)
-        initial = list(objects.entries(resource.name, namespace or None)) if watch.since is None else []
+        initial = list(objects.entries(resource.name, namespace or None)) if watch.is_told_first else []
         marked = objects.resource_version
         await answer.prepare(request)
-        async for event in _events(watch, subscription, initial, marked, objects, bookmark_every_s):
-            await answer.write(event)
+        with watches.opened(request.path) as end:
+            async for event in _events(watch, subscription, initial, marked, objects, bookmark_every_s, end):
+                await answer.write(event)
+            if end.is_expired:
+                await answer.write(_gone(marked, objects.resource_version))
     except Compacted as exc:
         await answer.prepare(request)
-        gone = status_body(410, "Expired", f"too old resource version: {exc.asked} ({exc.oldest})")
-        await answer.write(_line("ERROR", gone))
+        await answer.write(_gone(exc.asked, exc.oldest))
     finally:
         if subscription is not None:
             objects.unsubscribe(resource.name, subscription)
@@ -76,9 +140,8 @@ async def watch_answer(
 
 def _read(request: web.Request, resource: Resource, version: str, namespace: str, name: str) -> _Watch:
     query = request.query
-    sends_initial = query.get("sendInitialEvents") in ("true", "1")
-    if query.get("resourceVersionMatch") and "sendInitialEvents" not in query:
-        raise bad_request("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+    sends_initial = flag_of(query, "sendInitialEvents")
+    check_list_options(query, is_watch=True)
     since = number_of(request, "resourceVersion")
     selection = selection_of(request, resource)
     if name:
@@ -89,9 +152,10 @@ def _read(request: web.Request, resource: Resource, version: str, namespace: str
         namespace=namespace,
         form=form_of(request),
         selection=selection,
-        has_bookmarks=query.get("allowWatchBookmarks") in ("true", "1"),
+        has_bookmarks=flag_of(query, "allowWatchBookmarks"),
         sends_initial=sends_initial,
         since=None if sends_initial or not since else since,
+        is_told_first=sends_initial or (not since and "sendInitialEvents" not in query),
         timeout_s=float(number_of(request, "timeoutSeconds") or DEFAULT_TIMEOUT_S),
     )
 
@@ -103,6 +167,7 @@ async def _events(
     marked: int,
     objects: Objects,
     bookmark_every_s: float,
+    end: _End,
 ) -> AsyncIterator[bytes]:
     writer = _Writer(watch)
     for entry in initial:
@@ -118,10 +183,10 @@ async def _events(
             if watch.has_bookmarks:
                 yield writer.bookmark(objects.resource_version, {})
             next_mark = _next_mark(now, ends, bookmark_every_s)
-        try:
-            async with asyncio.timeout(max(min(next_mark, ends) - time.monotonic(), 0)):
-                await subscription.wait()
-        except TimeoutError:
+        came = not end.is_asked and await end.wait(subscription, min(next_mark, ends) - time.monotonic())
+        if end.is_asked:
+            return
+        if not came:
             continue
         for change in subscription.take():
             line = writer.change(change)
@@ -195,6 +260,10 @@ class _Writer:
         elif watch.form.kind == "metadata":
             body = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
         return _line("BOOKMARK", body)
+
+
+def _gone(asked: int, oldest: int) -> bytes:
+    return _line("ERROR", status_body(410, "Expired", f"too old resource version: {asked} ({oldest})"))
 
 
 def _line(kind: str, body: Mapping[str, Any]) -> bytes:

@@ -6,9 +6,9 @@ import asyncio
 import json
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from aiohttp import web
 from yarl import URL
 
 from broker.lab.api import ApiServer
-from broker.lab.authn import Identities, User
+from broker.lab.authn import Identities, User, service_account
 from broker.lab.certificates import Authority, KeyPair, server_context, write_private
 from broker.lab.faults import Faults
 from broker.lab.guestinfo import GuestInformation
+from broker.lab.lifecycle import Lifecycle
 from broker.lab.objects import Objects
 from broker.lab.paths import SubresourcePath
 from broker.lab.portforward import PortForward
@@ -35,9 +36,9 @@ WORLD = (
     "get-nncps", "get-sriovnetworks",
 )  # fmt: skip
 """The captures whose objects every replay starts with."""
-AGGREGATED_INTO = {"view": "edit", "edit": "admin"}
-"""Which of Kubernetes' own roles is part of which (plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go)."""
 ALICE_GROUPS = ("team-a-devs",)
+AUDIENCE = "https://127.0.0.1:16443"
+"""The audience of the captured API server."""
 _RBAC = "rbac.authorization.k8s.io"
 _VMI = "virtualmachineinstances.kubevirt.io"
 _VM = "virtualmachines.kubevirt.io"
@@ -114,15 +115,21 @@ class World:
 @asynccontextmanager
 async def world_for(capture: Capture, credentials: Credentials) -> AsyncIterator[World]:
     """Run a lab that holds the world, and on top of it the objects of this capture's own answer."""
+    objects = planted_world()
+    if not (capture.is_watch and "resourceVersion=" in capture.path):
+        _plant(objects, capture)
+    async with serving(objects, credentials) as world:
+        yield world
+
+
+def planted_world() -> Objects:
+    """A store with the objects and the rights that every replay starts with."""
     objects = Objects()
     _plant_access(objects)
     for name in WORLD:
         _plant(objects, read_capture(name))
     _plant_guests(objects)
-    if not (capture.is_watch and "resourceVersion=" in capture.path):
-        _plant(objects, capture)
-    async with serving(objects, credentials) as world:
-        yield world
+    return objects
 
 
 def replace_object(objects: Objects, resource: str, obj: Json) -> None:
@@ -140,9 +147,7 @@ def _plant_access(objects: Objects) -> None:
     """Kubernetes' roles and the captured cluster's users from the seed, KubeVirt's own roles from its manifest."""
     for resource, obj in access_objects():
         name = obj["metadata"]["name"]
-        if resource == f"clusterroles.{_RBAC}" and name in AGGREGATED_INTO:
-            obj["metadata"]["labels"] = {f"{_RBAC}/aggregate-to-{AGGREGATED_INTO[name]}": "true"}
-        if not name.startswith("kubevirt.io:"):
+        if not name.startswith(("kubevirt.io:", "instancetype.kubevirt.io:")):
             objects.put(resource, obj)
     plurals = {kind: f"{kind.lower()}s.{_RBAC}" for kind in ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")}
     for obj in yaml.safe_load_all((FOLDER.parent / "cluster" / "kubevirt-rbac.yaml").read_text()):
@@ -193,16 +198,23 @@ def _owner(vm: Json) -> Json:
 
 @asynccontextmanager
 async def serving(
-    objects: Objects, credentials: Credentials, *, prefix: str = "", bookmark_every_s: float = 60.0
+    objects: Objects,
+    credentials: Credentials,
+    *,
+    prefix: str = "",
+    bookmark_every_s: float = 60.0,
+    made: Callable[[ApiServer], None] = lambda _: None,
 ) -> AsyncIterator[World]:
-    """Serve a store over TLS to the users of the captures."""
-    identities = Identities()
+    """Serve a store over TLS to the users of the captures; `made` is given the server before it serves."""
+    identities = Identities(audience=AUDIENCE)
     for name in ("admin", "bob", "carol", "norights", "broker"):
         identities.add_token(f"token-of-{name}", User(name=name, groups=("system:masters",) if name == "admin" else ()))
     identities.add_token("token-of-robot", User(name="robot"), expires_at_s=1.0)
+    _add_reviewed_tokens(identities)
     listening = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     guest = listening.sockets[0].getsockname()[:2]
     api = ApiServer(objects, identities, prefix=prefix, bookmark_every_s=bookmark_every_s, server_address="127.0.0.1:6443")
+    made(api)
     portforward = PortForward(
         objects,
         pace=Pace(pong_deadline_s=60.0),
@@ -215,6 +227,7 @@ async def serving(
         portforward=portforward.serve,
         information=GuestInformation(objects).answer,
         faults=Faults(),
+        lifecycle=Lifecycle(objects).answer,
     )
 
     async def handle(request: web.Request, user: User, path: SubresourcePath) -> web.StreamResponse:
@@ -237,6 +250,19 @@ async def serving(
         await runner.cleanup()
         listening.close()
         await listening.wait_closed()
+
+
+def _add_reviewed_tokens(identities: Identities) -> None:
+    """The tokens that the captures of TokenReview name: bob's static one, and two of a ServiceAccount."""
+    identities.add_token("<token of bob>", User(name="bob", uid="uid-bob", groups=("team-b-devs",)))
+    for token, audience, capture in (
+        ("<token of robot>", AUDIENCE, "tokenreview-serviceaccount"),
+        ("<token of robot for vmbroker>", "vmbroker", "tokenreview-audience-good"),
+    ):
+        told = read_capture(capture).body["status"]["user"]
+        extra = {key: tuple(values) for key, values in told["extra"].items()}
+        robot = replace(service_account("team-a", "robot", uid=told["uid"]), extra=extra)
+        identities.add_token(token, robot, audiences=(audience,))
 
 
 def at_version(path: str, version: int) -> str:

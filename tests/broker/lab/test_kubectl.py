@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import yaml
 
+from broker.lab.authn import AUTHENTICATED
 from broker.lab.cluster import Cluster, ClusterSettings
+from broker.lab.objects import timestamp
+from broker.lab.rbac import Attributes
+from broker.lab.seed_access import USERS
 
 VMS = "virtualmachines.kubevirt.io"
 
@@ -178,3 +185,103 @@ async def test_wait_sees_a_condition_come(on_lab: Kubectl) -> None:
     on_lab.cluster.objects.put(VMS, vm)
     out, err = await process.communicate()
     assert (process.returncode, out.decode(), err.decode()) == (0, "virtualmachine.kubevirt.io/stopped condition met\n", "")
+
+
+async def test_each_user_sees_what_their_roles_grant_and_is_refused_the_rest(on_lab: Kubectl) -> None:
+    assert on_lab.cluster.api is not None
+    may = on_lab.cluster.api.authoriser
+    kinds = {"vms": ("kubevirt.io", "virtualmachines"), "nodes": ("", "nodes")}
+    for person in USERS:
+        user = replace(person.user, groups=(*person.user.groups, AUTHENTICATED))
+        for word, (group, resource) in kinds.items():
+            place = "" if word == "nodes" else "shop"
+            asked = Attributes(verb="list", group=group, resource=resource, namespace=place)
+            status, out, err = await on_lab.run(
+                "get", word, *(("-n", place) if place else ()), "--no-headers", user=person.name
+            )
+            if may.allowed(user, asked).allowed:
+                assert (status, err, bool(out)) == (0, "", True), person.name
+            else:
+                assert (status, out) == (1, "")
+                assert err.startswith("Error from server (Forbidden): "), err
+                assert f'User "{person.name}" cannot list resource "{resource}"' in err
+
+
+async def test_every_kubectl_here_reads_lists_describes_and_explains(on_lab: Kubectl) -> None:
+    on_machine = shutil.which("kubectl")
+    programs = {on_lab.program, Path(on_machine)} if on_machine else {on_lab.program}
+    for index, program in enumerate(sorted(programs)):
+        other = replace(on_lab, program=program, home=on_lab.home / str(index))
+        other.home.mkdir()
+        for kind, name in (("vm", "web"), ("vmi", "web"), ("node", "node-1"), ("ns", "shop")):
+            place = ("-n", "shop") if kind in ("vm", "vmi") else ()
+            assert (await other.read("describe", kind, name, *place)).split()[:2] == ["Name:", name]
+        pods = json.loads(await other.read("get", "pods", "-n", "shop", "-o", "json"))["items"]
+        pod = next(each for each in pods if each["metadata"]["labels"]["vm.kubevirt.io/name"] == "web")
+        described = await other.read("describe", "pod", pod["metadata"]["name"], "-n", "shop")
+        assert f"IP:           {pod['status']['podIP']}" in described
+        assert "virtualmachineinstance.kubevirt.io/web" in (await other.run("get", "all", "-n", "shop"))[1]
+        assert "kubevirt.io/v1" in (await other.read("api-versions")).split()
+        assert "networkattachmentdefinitions" not in await other.read("api-resources", "-o", "name")
+        assert "/apis/kubevirt.io/v1" in json.loads(await other.read("get", "--raw", "/"))["paths"]
+        assert "runStrategy" in await other.read("explain", "vm.spec")
+
+
+async def test_yaml_and_json_are_the_stored_object(on_lab: Kubectl) -> None:
+    stored = on_lab.cluster.objects.get(VMS, "shop", "web")
+    assert json.loads(await on_lab.read("get", "vm", "web", "-n", "shop", "-o", "json")) == stored
+    assert yaml.safe_load(await on_lab.read("get", "vm", "web", "-n", "shop", "-o", "yaml")) == stored
+
+
+async def test_events_are_told_by_both_of_kubectls_commands(on_lab: Kubectl) -> None:
+    vm = on_lab.cluster.objects.get(VMS, "shop", "web")
+    assert vm is not None
+    about = {
+        "apiVersion": vm["apiVersion"],
+        "kind": vm["kind"],
+        "namespace": "shop",
+        "name": "web",
+        "uid": vm["metadata"]["uid"],
+    }
+    now = timestamp()
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": "web.1", "namespace": "shop"},
+        "involvedObject": about,
+        "type": "Warning",
+        "reason": "FailedCreate",
+        "message": "no room",
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+        "source": {"component": "virt-controller"},
+    }
+    on_lab.cluster.objects.put("events", event)
+    for words in (("get", "events"), ("events",), ("events", "--for", "vm/web")):
+        head, line = (await on_lab.read(*words, "-n", "shop")).splitlines()
+        assert head.split() == ["LAST", "SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"]
+        assert line.split()[1:3] == ["Warning", "FailedCreate"]
+        assert line.endswith("no room")
+    assert "FailedCreate" in await on_lab.read("describe", "vm", "web", "-n", "shop")
+    assert "No events found" in (await on_lab.run("events", "-n", "shop", "--for", "vm/db"))[2]
+
+
+async def test_whole_schemas_are_explained_where_definitions_are_given(kubectl: Path, tmp_path: Path, shared: Path) -> None:
+    settings = ClusterSettings(state_dir=tmp_path / "state", has_guests=False, crds=shared / "crds", openapi=shared / "openapi")
+    async with Cluster.start(settings) as cluster:
+        on_lab = Kubectl(program=kubectl, cluster=cluster, home=tmp_path)
+        for user in ("admin", "norights"):
+            domain = await on_lab.read("explain", "vm.spec.template.spec.domain", user=user)
+            assert re.search(r"FIELD: domain <Object>.*\n  devices\t<Object> -required-", domain, re.DOTALL)
+        networks = await on_lab.read("explain", "vm.spec.template.spec.networks", "--recursive")
+        assert "networkName\t<string> -required-" in networks
+        assert "DESCRIPTION:" in await on_lab.read("explain", "nncp.spec.desiredState")
+        assert "dnsPolicy" in await on_lab.read("explain", "pod.spec")
+        status, _, err = await on_lab.run("explain", "vm.spec.nonsense")
+        assert (status, 'field "nonsense" does not exist' in err) == (1, True)
+        defined = (await on_lab.read("get", "crd", "-o", "name")).split()
+        assert "customresourcedefinition.apiextensions.k8s.io/virtualmachines.kubevirt.io" in defined
+        assert (await on_lab.read("get", "crd")).splitlines()[0].split() == ["NAME", "CREATED", "AT"]
+        ready = ("wait", "--for=condition=Established", "crd/virtualmachines.kubevirt.io", "--timeout=5s")
+        assert "condition met" in await on_lab.read(*ready)
