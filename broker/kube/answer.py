@@ -5,6 +5,7 @@ Pure; `broker.kube.status` turns the two into an error.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from dataclasses import dataclass
@@ -122,8 +123,22 @@ def _status_object(text: str) -> dict[str, object] | None:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        return None
+        return _cut_status(text) if len(text) > READ_BYTES // 4 else None
     return found if isinstance(found, dict) and found.get("kind") == "Status" else None
+
+
+def _cut_status(text: str) -> dict[str, object] | None:
+    """Read a Status whose end lies behind `READ_BYTES`: its first fields are there, its message perhaps in part."""
+    beginning = text[:READ_BYTES]
+    if not re.search(r'\A\{[^{}"]{0,64}(?:"[^"{}]{0,64}"[^"{}]{0,64}){0,8}"kind"\s*:\s*"Status"', beginning):
+        return None
+    found: dict[str, object] = {"kind": "Status"}
+    for name in ("message", "reason"):
+        said = re.search(rf'"{name}"\s*:\s*"((?:[^"\\]|\\.){{0,1024}})', beginning)
+        if said is not None:
+            with contextlib.suppress(ValueError):
+                found[name] = json.loads(f'"{said[1]}"', strict=False)
+    return found
 
 
 def _string(value: object) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import logging
-import select
 import socket
 import ssl
 import time
@@ -15,85 +14,25 @@ from types import TracebackType
 from typing import Final, Self
 
 from broker.clean import clean
-from broker.errors import BrokerError, TimedOut, Unreachable
+from broker.errors import BrokerError, Failed, TimedOut, Unreachable
 from broker.kube.answer import Call, call_of
+from broker.kube.cold_stream import ColdStream
 from broker.kube.endpoint import Endpoint, Headers
 from broker.kube.status import READ_BYTES, error_from_response
-from broker.kube.tunnel import End, StallPolicy, Tunnel
+from broker.kube.timed import TimedSocket
+from broker.kube.tunnel import StallPolicy, Tunnel
 from broker.kube.upgrade import USER_AGENT, Handshake, is_stale_login
 from broker.kube.wire import Wire
+
+__all__ = ["ColdClient", "ColdStream"]
 
 _log = logging.getLogger("broker.kube")
 
 GET_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """Bytes of one GET's body at most (etcd holds no object above 1.5 MiB)."""
 
+_GOOD: Final = frozenset({200, 201})
 _GONE: Final = (http.client.RemoteDisconnected, ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
-
-
-class ColdStream:
-    """One guest port as a blocking byte stream; `broker.paths.relay` drives its `wire` itself."""
-
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
-
-    @property
-    def ended(self) -> End | None:
-        """Why the stream ended; None while it is open. Payload may wait after the end."""
-        return self.wire.tunnel.ended
-
-    def read(self, limit_bytes: int = 65_536, *, timeout_s: float | None = None) -> bytes:
-        """Return up to `limit_bytes`, empty at the end; TimeoutError when nothing came in `timeout_s` seconds."""
-        tunnel = self.wire.tunnel
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while not tunnel.has_payload and tunnel.ended is None:
-            self._step(deadline)
-        return tunnel.take(limit_bytes)
-
-    def write(self, data: bytes, *, timeout_s: float | None = None) -> None:
-        """Send all of `data`; Unreachable when the stream has ended, TimeoutError when it takes longer than `timeout_s`."""
-        tunnel = self.wire.tunnel
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        tunnel.send(data)
-        self.wire.pump_out()
-        while tunnel.unsent_bytes and tunnel.ended is None:
-            self._step(deadline)
-        if tunnel.ended is not None:
-            raise tunnel.ended.error() or Unreachable("the stream has ended", code="stream-ended")
-
-    def close(self, linger_s: float = 2.0) -> None:
-        """Send a Close frame and wait up to `linger_s` for the peer's, so that what was sent before arrives; then close."""
-        tunnel = self.wire.tunnel
-        tunnel.discard()
-        if tunnel.ended is None:
-            tunnel.close()
-            self.wire.pump_out()
-        deadline = time.monotonic() + linger_s
-        try:
-            while tunnel.ended is None:
-                self._step(deadline)
-                tunnel.discard()
-        except TimeoutError:
-            tunnel.lost("")
-        finally:
-            self.wire.close()
-
-    def _step(self, deadline: float | None) -> None:
-        """Wait for the socket once and pump; TimeoutError past the deadline."""
-        wire, now = self.wire, time.monotonic()
-        if deadline is not None and now >= deadline:
-            raise TimeoutError
-        due = wire.tunnel.next_due()
-        ends = [end for end in (deadline, due) if end is not None]
-        mask = (select.POLLIN if wire.wants_read(now) else 0) | (select.POLLOUT if wire.wants_write else 0)
-        poll = select.poll()
-        if mask:
-            poll.register(wire.fileno(), mask)
-        wait_ms = None if not ends else max(0, int((min(ends) - now) * 1000) + 1)
-        found = poll.poll(0 if wire.has_more(now) else wait_ms)
-        if (found and found[0][1] & ~select.POLLOUT) or wire.has_unfinished_read or ends or wire.has_more(now):
-            wire.pump_in(time.monotonic())
-        wire.pump_out()
 
 
 class ColdClient:
@@ -107,7 +46,22 @@ class ColdClient:
         self._endpoint = endpoint
         self._connect_s = connect_s
         self._request_s = request_s
+        self._deadline: float | None = None
         self._idle: socket.socket | None = None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The cluster and the person."""
+        return self._endpoint
+
+    def limited(self, budget_s: float, *, request_s: float) -> ColdClient:
+        """Return a client of its own for the same cluster and person whose calls all end within `budget_s` seconds from now.
+
+        `request_s` bounds each of them besides; a call past the end raises TimedOut. The caller closes it.
+        """
+        other = ColdClient(self._endpoint, connect_s=self._connect_s, request_s=request_s)
+        other._deadline = time.monotonic() + budget_s
+        return other
 
     def __enter__(self) -> Self:
         return self
@@ -127,14 +81,12 @@ class ColdClient:
         Raises the BrokerError of a refused answer (`broker.kube.status`), Unreachable, TrustError, TimedOut, CredentialError.
         """
         path = self._endpoint.prefix + path
-        call = call_of(path)
-        headers = self._endpoint.request_headers()
-        try:
-            return self._get(path, call, headers)
-        except BrokerError as exc:
-            if not is_stale_login(exc):
-                raise
-        return self._get(path, call, self._fresh_headers(headers))
+        return self._send(path, call_of(path), None)
+
+    def post(self, path: str, body: bytes) -> bytes:
+        """Return the answer of one POST of JSON bytes, of a review (it may be sent twice); otherwise as `get`."""
+        path = self._endpoint.prefix + path
+        return self._send(path, call_of(path, verb="create"), body)
 
     def upgrade(self, path: str, *, handshake_s: float = 15.0, policy: StallPolicy | None = None) -> ColdStream:
         """Turn the connection into a byte stream by a websocket subresource; the client may go on with a new connection.
@@ -153,6 +105,25 @@ class ColdClient:
                 raise
         return self._upgrade(path, call, self._fresh_headers(headers), handshake_s, policy)
 
+    def _send(self, path: str, call: Call, body: bytes | None) -> bytes:
+        headers = self._endpoint.request_headers()
+        try:
+            return self._ask(path, call, headers, body)
+        except BrokerError as exc:
+            if not is_stale_login(exc):
+                raise
+        return self._ask(path, call, self._fresh_headers(headers), body)
+
+    def _within(self, limit_s: float, call: Call | None = None) -> float:
+        """Seconds that the next step may take; TimedOut where the client's own end has come."""
+        if self._deadline is None:
+            return limit_s
+        left_s = self._deadline - time.monotonic()
+        if left_s <= 0:
+            about = f" about {call.what}" if call is not None else ""
+            raise TimedOut(f"the time for further questions{about} is up", code="budget-spent", next_step="try again")
+        return min(limit_s, left_s)
+
     def _fresh_headers(self, refused: Headers) -> Headers:
         """Credentials other than the refused ones, on a new connection (a client certificate belongs to its connection)."""
         self._endpoint.forget_credentials(refused)
@@ -165,14 +136,14 @@ class ColdClient:
         if sock is not None:
             return sock, True
         _log.debug("connecting to %s", clean(self._endpoint.host_header))
-        return self._endpoint.open_socket(timeout_s=self._connect_s), False
+        return self._endpoint.open_socket(timeout_s=self._within(self._connect_s)), False
 
-    def _get(self, path: str, call: Call, headers: Headers) -> bytes:
+    def _ask(self, path: str, call: Call, headers: Headers, body: bytes | None) -> bytes:
         while True:
             sock, was_used = self._take_socket()
             kept = False
             try:
-                answer, body, kept = self._exchange(sock, path, headers)
+                answer, found, kept = self._exchange(sock, path, call, headers, body)
             except _GONE as exc:
                 if was_used:
                     continue
@@ -182,33 +153,55 @@ class ColdClient:
             finally:
                 if not kept:
                     sock.close()
-            _log.debug("GET %s: %d, %d bytes", clean(path), answer.status, len(body))
-            if answer.status == 200:
-                return body
+            _log.debug("%s %s: %d, %d bytes", "GET" if body is None else "POST", clean(path), answer.status, len(found))
+            if answer.status in _GOOD:
+                return found
             content_type = answer.getheader("Content-Type") or ""
-            raise error_from_response(answer.status, content_type, body, call, retry_after=answer.getheader("Retry-After"))
+            raise error_from_response(answer.status, content_type, found, call, retry_after=answer.getheader("Retry-After"))
 
-    def _exchange(self, sock: socket.socket, path: str, headers: Headers) -> tuple[http.client.HTTPResponse, bytes, bool]:
+    def _exchange(
+        self, sock: socket.socket, path: str, call: Call, headers: Headers, sent: bytes | None
+    ) -> tuple[http.client.HTTPResponse, bytes, bool]:
         """One request and its answer; the flag says that the socket was kept for the next one."""
-        sock.settimeout(self._request_s)
         connection = http.client.HTTPConnection(self._endpoint.host, self._endpoint.port)
-        connection.sock = sock
-        connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
+        connection.sock = TimedSocket(sock, self._within(self._request_s, call))
+        connection.putrequest("GET" if sent is None else "POST", path, skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", self._endpoint.host_header)
         connection.putheader("User-Agent", USER_AGENT)
         connection.putheader("Accept", "*/*" if "/subresources.kubevirt.io/" in path else "application/json")
         for name, value in headers:
             connection.putheader(name, value.encode())
-        connection.endheaders()
+        if sent is not None:
+            connection.putheader("Content-Type", "application/json")
+            connection.putheader("Content-Length", str(len(sent)))
+        connection.endheaders(sent)
         answer = connection.getresponse()
-        limit = GET_LIMIT_BYTES if answer.status == 200 else READ_BYTES
-        body = answer.read(limit + 1)
-        if answer.status == 200 and len(body) > limit:
-            raise http.client.HTTPException("the answer is too long")
+        limit = GET_LIMIT_BYTES if answer.status in _GOOD else READ_BYTES
+        body = self._body(sock, call, answer, limit + 1)
+        if answer.status in _GOOD and len(body) > limit:
+            raise Failed(
+                f"the API server's answer about {call.what} is larger than {GET_LIMIT_BYTES >> 20} MiB",
+                code="answer-too-large",
+                next_step="see whether this is an API server, and what stands before it",
+            )
         is_kept = not answer.will_close and answer.isclosed()
         if is_kept:
             self._idle = sock
         return answer, body, is_kept
+
+    def _body(self, sock: socket.socket, call: Call, answer: http.client.HTTPResponse, limit: int) -> bytes:
+        if self._deadline is None:
+            return answer.read(limit)
+        parts: list[bytes] = []
+        size = 0
+        while size < limit:
+            sock.settimeout(self._within(self._request_s, call))
+            part = answer.read1(min(limit - size, 65_536))
+            if not part:
+                break
+            parts.append(part)
+            size += len(part)
+        return b"".join(parts)
 
     def _upgrade(self, path: str, call: Call, headers: Headers, handshake_s: float, policy: StallPolicy) -> ColdStream:
         endpoint = self._endpoint

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 TOKEN_FILE_PERIOD_S: Final = 10.0
 """Seconds for which a token file is not read again."""
 
+_FILE_LIMIT_BYTES: Final = 16 * 1024 * 1024
 _REMOVED: Final = {"gcp": "gke-gcloud-auth-plugin", "azure": "kubelogin"}
 
 
@@ -91,6 +92,12 @@ class Credentials:
         return ClientPair(
             certificate=given.certificate.encode(), key=given.key.encode(), origin=f"the credential plugin of {origin}"
         )
+
+    @property
+    def plugin_expires_at(self) -> float | None:
+        """When the plugin's credential in memory ends, in seconds since 1970; None without one, or where it never said."""
+        given = self._plugged
+        return given.expires_at if given is not None else None
 
     def forget(self, used: str | None = None) -> None:
         """Drop what may be renewed, after a 401; with `used` (the Authorization that failed) only while it is current."""
@@ -171,7 +178,7 @@ def read_named(path: str, what: str, origin: str) -> bytes:
     """Read a file that a kubeconfig names; SettingsError says which key of which entry, and why not."""
     try:
         with open(path, "rb") as file:
-            return file.read()
+            return file.read(_FILE_LIMIT_BYTES)
     except OSError as exc:
         raise SettingsError(
             f"{what} {clean(path)} of {origin} cannot be read: {clean(exc.strerror)}",

@@ -19,6 +19,7 @@ from typing import Final
 from broker.clean import clean, escaped
 from broker.errors import BrokerError, SettingsError, UsageError
 from broker.kube.credentials import Credentials, read_named
+from broker.kube.expiry import HeldCredential, held_credential
 from broker.kube.incluster import FOLDER, find_service_account
 from broker.kube.kubeconfig import Cluster, Impersonation, Resolved, User, impersonated, resolve
 from broker.kube.kubefiles import none_found, read_files
@@ -71,6 +72,7 @@ class Endpoint:
         self.sources: tuple[Path, ...] = sources
         self.impersonation: Impersonation = impersonation
         self.proxy_url: str | None = proxy_url
+        self.proxy_origin: str = proxy_origin if proxy_url else ""
         self.warnings: tuple[str, ...] = warnings
         is_tls = server.scheme == "https"
         self.server_hostname: str | None = (resolved.cluster.tls_server_name or server.name) if is_tls else None
@@ -123,7 +125,7 @@ class Endpoint:
         `timeout_s` bounds all of it. Raises Unreachable, TrustError, TimedOut, and what `tls_context` raises.
         """
         context = self.tls_context()
-        deadline = Deadline(timeout_s, self._shown)
+        deadline = Deadline(timeout_s, self._called)
         sock = self._connect(deadline)
         if context is None:
             return sock
@@ -146,12 +148,27 @@ class Endpoint:
         secure.settimeout(None)
         return secure
 
+    def connect(self, *, timeout_s: float = CONNECT_S) -> socket.socket:
+        """Open a blocking connection without TLS, through the proxy where there is one; raises Unreachable or TimedOut."""
+        return self._connect(Deadline(timeout_s, self._called))
+
+    def server_context(self) -> ssl.SSLContext | None:
+        """Return a new context that checks the server and shows no client certificate; None for http; runs no plugin."""
+        return make_context(self._trust(), None) if self.scheme == "https" else None
+
+    def credential(self) -> HeldCredential:
+        """Return what kind of credential is at hand and when it ends; blocking and raises as `request_headers` does."""
+        pair = self._credentials.client_pair()
+        authorization = self._basic or self._credentials.authorization()
+        certificate = pair.certificate if pair is not None else None
+        return held_credential(authorization, certificate, self._credentials.plugin_expires_at)
+
     def trust_error(self, error: ssl.SSLError, *, timeout_s: float = 3.0) -> BrokerError:
         """Translate a failed TLS handshake, ours or another client's; may connect once more to learn the names; blocking."""
 
         def peer() -> bytes | None:
             try:
-                sock = self._connect(Deadline(timeout_s, self._shown))
+                sock = self._connect(Deadline(timeout_s, self._called))
                 sock.settimeout(timeout_s)
             except BrokerError:
                 return None
@@ -162,6 +179,10 @@ class Endpoint:
     @property
     def _shown(self) -> str:
         return str(clean(self.host_header))
+
+    @property
+    def _called(self) -> str:
+        return f"the API server {self._shown}"
 
     def _connect(self, deadline: Deadline) -> socket.socket:
         if self._proxy is None:

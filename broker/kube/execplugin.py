@@ -5,6 +5,7 @@ The program never gets our stdin unless it may ask a person at a terminal; in a 
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -30,6 +32,7 @@ INTERACTIVE_LIMIT_S: Final = 300.0
 """Seconds a plugin may take that talks with a person at our terminal."""
 _OUTPUT_LIMIT_BYTES: Final = 1024 * 1024
 _WORDS_LIMIT_BYTES: Final = 8 * 1024
+_running: Final[set[subprocess.Popen[bytes]]] = set()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,16 +75,28 @@ def run_plugin(
             plugin, user, f"it cannot be started: {clean(getattr(exc, 'strerror', None) or 'bad argument')}", hint=True
         ) from exc
     limit_s = max(limit_s, INTERACTIVE_LIMIT_S) if is_interactive else limit_s
+    if not is_interactive:
+        _running.add(process)
     try:
         output, words = _collect(process, limit_s)
         status = process.poll()
     finally:
         _end(process, is_interactive)
+        _running.discard(process)
     if status is None:
         raise _failed(plugin, user, _with_words(f"it did not end within {limit_s:g} s", words), code="plugin-timeout")
     if status != 0:
         raise _failed(plugin, user, _with_words(f"it ended with status {status}", words), hint=True)
     return _read(output, plugin, user)
+
+
+@atexit.register
+def _end_left() -> None:
+    """End what a thread that nobody waits for still runs: a group of its own gets no signal of the terminal."""
+    for process in tuple(_running):
+        if process.poll() is None:
+            with suppress(OSError):
+                os.killpg(process.pid, 9)
 
 
 def _is_interactive(plugin: ExecPlugin, user: str, stdin_is_ours: bool) -> bool:

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-from broker.clean import clean
+from broker.clean import clean, escaped
 from broker.errors import SettingsError
 from broker.kube.kubeyaml import Node, parse
 
+_NAMES_SHOWN: Final = 6
+_NAME_LOOKED_AT: Final = 200
 EXEC_VERSIONS: Final = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 """API versions of exec plugins that kubectl 1.36 takes."""
 EXEC_EXTENSION: Final = "client.authentication.k8s.io/exec"
@@ -183,9 +185,10 @@ def resolve(config: Kubeconfig, context: str | None = None) -> Resolved:
         by_flag = bool(context) or config.current_source is None
         where = files if by_flag else clean(config.current_source)
         raise SettingsError(
-            f"context {clean(name)!r} is not in {files}"
+            f"context {escaped(name)} is not in {files}"
             if by_flag
-            else f"{where} sets current-context {clean(name)!r}, which is not there",
+            else f"{where} sets current-context {escaped(name)}, which is not there",
+            cause=f"there are {len(config.contexts)} contexts, and none has that name",
             code="context-unknown",
             next_step=_nearest(name, config.contexts),
         )
@@ -363,11 +366,22 @@ def _unusable(who: str, what: str) -> SettingsError:
 def _nearest(name: str, known: Mapping[str, object]) -> str:
     import difflib
 
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {clean(close[0])!r}?"
-    shown = ", ".join(repr(str(clean(n, 64))) for n in sorted(known)[:6])
-    return f"known contexts: {shown}" if known else "no context is defined there"
+    if not known:
+        return "no context is defined there"
+    matcher = difflib.SequenceMatcher(b=name[:_NAME_LOOKED_AT])
+
+    def likeness(other: str) -> float:
+        matcher.set_seq1(other[:_NAME_LOOKED_AT])
+        return matcher.ratio()
+
+    near = sorted(sorted(known), key=likeness, reverse=True)
+    shown = ", ".join(escaped(other, 100) for other in near[:_NAMES_SHOWN])
+    more = f" and {len(near) - _NAMES_SHOWN} more (kubectl config get-contexts)" if len(near) > _NAMES_SHOWN else ""
+    return (
+        f"did you mean {escaped(near[0], 100)}? There are: {shown}{more}"
+        if likeness(near[0]) >= 0.5
+        else f"there are: {shown}{more}"
+    )
 
 
 def _by_name(where: Node | None, entries: Sequence[_Entry]) -> dict[str, _Entry]:

@@ -6,10 +6,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from broker.clean import clean
 from broker.errors import SettingsError
 from broker.kube.kubeconfig import Kubeconfig, decode, merge
+
+SIZE_LIMIT_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of one kubeconfig at most: thousands of clusters with their certificates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +30,7 @@ def read_files(kubeconfig: str | None, environ: Mapping[str, str]) -> Read:
     Missing and empty files of the list are skipped; SettingsError for one that cannot be read or is broken.
     """
     if kubeconfig:
-        path = _absolute(kubeconfig)
+        path = absolute(kubeconfig)
         content = _read(path)
         if content is None:
             raise SettingsError(
@@ -51,19 +55,28 @@ def none_found(looked_at: tuple[Path, ...]) -> SettingsError:
 def _listed(environ: Mapping[str, str]) -> tuple[Path, ...]:
     value = environ.get("KUBECONFIG", "")
     if value:
-        return tuple(dict.fromkeys(_absolute(word) for word in value.split(os.pathsep) if word))
+        return tuple(dict.fromkeys(absolute(word) for word in value.split(os.pathsep) if word))
     home = environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111
-    return (_absolute(os.path.join(home, ".kube", "config")),)  # noqa: PTH118
+    return (absolute(os.path.join(home, ".kube", "config")),)  # noqa: PTH118
 
 
-def _absolute(path: str) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100
+def absolute(path: str) -> Path:
+    """Return a path as one that holds from any directory; SettingsError where it is relative to a directory that is gone."""
+    try:
+        return Path(os.path.abspath(path))  # noqa: PTH100
+    except FileNotFoundError:
+        raise SettingsError(
+            f"the kubeconfig {clean(path)} cannot be found",
+            code="directory-gone",
+            cause="its path is relative, and the current directory no longer exists",
+            next_step="go to a directory that exists (cd), or name the file by its whole path",
+        ) from None
 
 
 def _read(path: Path) -> bytes | None:
     try:
         with open(path, "rb") as file:
-            return file.read()
+            content = file.read(SIZE_LIMIT_BYTES + 1)
     except FileNotFoundError:
         return None
     except OSError as exc:
@@ -72,3 +85,10 @@ def _read(path: Path) -> bytes | None:
             code="kubeconfig-unreadable",
             next_step="check the path and the file's mode",
         ) from exc
+    if len(content) > SIZE_LIMIT_BYTES:
+        raise SettingsError(
+            f"the kubeconfig {clean(path)} is larger than {SIZE_LIMIT_BYTES >> 20} MiB",
+            code="kubeconfig-unreadable",
+            next_step="check the path",
+        )
+    return content

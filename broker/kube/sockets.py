@@ -75,6 +75,11 @@ def connect(host: str, port: int, *, deadline: Deadline) -> socket.socket:
     return sock
 
 
+def addresses(host: str, port: int, *, deadline: Deadline) -> tuple[str, ...]:
+    """Look a name up and return ADDRESS:PORT words, an address being its own; Unreachable (`name-unknown`) or TimedOut."""
+    return tuple(_shown([found]) for found in _resolve(host, port, deadline))
+
+
 def connect_through(proxy: Proxy, host: str, port: int, *, deadline: Deadline) -> socket.socket:
     """Open a tunnel to `host` through a proxy (CONNECT, or SOCKS5 of RFC 1928 and 1929); the proxy looks up the name."""
     inner = Deadline(deadline.left_s(), f"the proxy {proxy.shown}")

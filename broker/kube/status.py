@@ -15,24 +15,29 @@ from broker.errors import (
     BrokerError,
     CredentialError,
     Failed,
-    GuestUnready,
     NotFound,
     NotPermitted,
     Refused,
     TimedOut,
     Unreachable,
-    UsageError,
 )
 from broker.kube.answer import READ_BYTES, Answer, Call, read_answer
 
 __all__ = ["READ_BYTES", "Answer", "Call", "error_from_response", "read_answer"]
 
-VIRT_API_NEXT: Final = "look at APIService v1.subresources.kubevirt.io and the virt-api pods; direct ways do not need it"
+VIRT_API_NEXT: Final = (
+    "look at APIService v1.subresources.kubevirt.io and the virt-api pods (kubectl get pods -A -l kubevirt.io=virt-api); "
+    "direct ways do not need it"
+)
 STRIPPED_CAUSE: Final = (
     "something between here and the API server removed the websocket upgrade (we asked, the server did not see it)"
 )
 STRIPPED_NEXT: Final = "use the API server's address directly, a TCP balancer, or a direct way; plain API calls keep working"
-_AGENT_SUBRESOURCES: Final = frozenset({"guestosinfo", "userlist", "filesystemlist"})
+_AWAY: Final = ("error dialing backend:", "error trying to reach service:")
+_LOST_UPGRADE: Final = "websocket: the client is not using the websocket protocol"
+_FORBIDDEN: Final = r'\S+(?: "[^"]*")? is forbidden: User "(?P<user>(?:[^"\\]|\\.)*)" cannot (?P<verb>\S+) (?:resource|path) '
+_NO_SUCH_PATH: Final = "the server could not find the requested resource"
+_DENIED: Final = r'(?:Internal error occurred: )?admission webhook "[^"]*" denied the request'
 
 
 def error_from_response(
@@ -41,7 +46,7 @@ def error_from_response(
     """Return (never raise) the error that a refused answer stands for; every text in it is one clean line of ≤ 256 characters.
 
     `body` may be cut at `READ_BYTES`; `retry_after` is the header as received (RFC 9110 10.2.3, seconds only) and comes out as
-    `retry_after_s`. `code` tells the causes apart: vm-stopped, port-closed, virt-api-unreachable, upgrade-stripped, …
+    `retry_after_s`. `code` tells the causes apart: vm-stopped, port-refused, virt-api-unreachable, upgrade-stripped, …
     """
     answer = read_answer(status, content_type, body, retry_after)
     for judge in _JUDGES:
@@ -58,7 +63,7 @@ def error_from_response(
 
 
 def _not_an_upgrade(answer: Answer, call: Call) -> BrokerError | None:
-    if "not using the websocket protocol" in answer.text:
+    if answer.text.removeprefix("Bad Request").lstrip().startswith(_LOST_UPGRADE):
         return Unreachable(
             f"no way to {call.what}: the websocket upgrade was lost",
             code="upgrade-stripped",
@@ -85,9 +90,8 @@ def _not_an_upgrade(answer: Answer, call: Call) -> BrokerError | None:
 def _virt_api_away(answer: Answer, call: Call) -> BrokerError | None:
     if answer.is_page or not call.is_virt_api:
         return None
-    text = answer.text.lower()
     is_away = answer.status in {502, 503, 504} and answer.reason != "Timeout"
-    if "error dialing backend" in text or (is_away and not answer.retry_after_s):
+    if answer.text.startswith(_AWAY) or (is_away and not answer.retry_after_s):
         return Unreachable(
             "the API server cannot reach KubeVirt's virt-api",
             code="virt-api-unreachable",
@@ -98,98 +102,10 @@ def _virt_api_away(answer: Answer, call: Call) -> BrokerError | None:
 
 
 def _guest(answer: Answer, call: Call) -> BrokerError | None:
-    if not call.is_virt_api or answer.status not in {400, 409, 500}:
-        return None
-    text = answer.text
-    if "dialing VM:" in text:
-        return _dial_error(text.split("dialing VM:", 1)[1].strip(), call)
-    for words, code, message, next_step in _GUEST_TEXTS:
-        if words in text:
-            cause = f"KubeVirt says: {answer.shown}"[:256]
-            return GuestUnready(f"{call.what} {message}", code=code, cause=cause, next_step=next_step)
-    if call.subresource in _AGENT_SUBRESOURCES and answer.status == 500 and text.endswith(" not found"):
-        return GuestUnready(
-            f"{call.what} has no guest agent that answers",
-            code="agent-absent",
-            next_step="install qemu-guest-agent in the guest",
-        )
-    if answer.status == 500 and not text:
-        return Unreachable(
-            "KubeVirt's virt-api could not check the caller's rights",
-            code="access-check-failed",
-            cause="virt-api answered 500 with no text: its SubjectAccessReview call failed",
-            next_step="try again; look at the log of the virt-api pods",
-        )
-    return None
+    # Loaded only where something failed: its patterns cost a start of `proxy` two milliseconds.
+    from broker.kube.guest_answers import guest_error
 
-
-_GUEST_TEXTS: Final = (
-    ("VMI is not started", "vm-stopped", "is stopped", "start the VM, then try again"),
-    ("VMI is paused", "vm-paused", "is paused", "unpause the VM, then try again"),
-    (
-        "no network interfaces are present",
-        "no-interface",
-        "has no network interface in its status yet",
-        "wait until the VMI shows an interface; if it never does, look at its networks",
-    ),
-    (
-        "unable to retrieve vmi",
-        "vmi-foreign",
-        "has no instance of its own",
-        "an instance of that name belongs to something else: delete it, or name it as vmi/NAME",
-    ),
-    (
-        "No virt-handler on node",
-        "virt-handler-absent",
-        "runs on a node whose virt-handler does not answer",
-        "look at the virt-handler pod of that node",
-    ),
-)
-
-
-def _dial_error(text: str, call: Call) -> BrokerError:
-    """What virt-api's own net.Dial said (Go net package; the address stands in front of the last texts)."""
-    found = re.match(r"dial (?P<net>\S+?):? (?P<address>\S*?):(?P<port>[0-9]+): ", text)
-    address, port = (found["address"], found["port"]) if found else ("", "")
-    lower = text.lower()
-    cause = f"virt-api says: {clean(text)}"[:256]
-    if "invalid port" in lower or "unknown port" in lower:
-        return UsageError("no such port on any machine", code="bad-port", cause=cause, next_step="give a port from 1 to 65535")
-    if "unknown network" in lower:
-        return UsageError("KubeVirt forwards tcp and udp only", code="bad-protocol", cause=cause)
-    if found and not address:
-        return GuestUnready(
-            f"the first interface of {call.what} has no address",
-            code="no-address",
-            cause="virt-api dialled its own pod, since the interface's address is empty",
-            next_step="wait for an address (the guest agent may report the interface without one), or take a direct way",
-        )
-    where = f"port {port} of {call.what}" if port else str(call.what)
-    for words, code, message, next_step in _DIAL_TEXTS:
-        if words in lower:
-            return GuestUnready(f"{where} {message}", code=code, cause=cause, next_step=next_step)
-    return GuestUnready(
-        f"virt-api could not connect to {where}", code="dial-failed", cause=cause, next_step="look at the guest's network"
-    )
-
-
-_FILTERED_NEXT: Final = (
-    "the port is filtered (NetworkPolicy, guest firewall) or its network is not routed from virt-api "
-    "(primary UDN, secondary network): take a direct way"
-)
-_DIAL_TEXTS: Final = (
-    (
-        "connection refused",
-        "port-closed",
-        "is closed",
-        "start sshd in the guest, give the right port, or list the port on the masquerade interface",
-    ),
-    ("no route to host", "no-route", "has no route from virt-api", _FILTERED_NEXT),
-    ("network is unreachable", "no-route", "has no route from virt-api", _FILTERED_NEXT),
-    ("timed out", "port-filtered", "is filtered, or unreachable from the cluster's virt-api", _FILTERED_NEXT),
-    ("timeout", "port-filtered", "is filtered, or unreachable from the cluster's virt-api", _FILTERED_NEXT),
-    ("reset by peer", "port-closed", "was reset by the guest", "look at the service that listens there"),
-)
+    return guest_error(answer, call)
 
 
 def _caller(answer: Answer, call: Call) -> BrokerError | None:
@@ -202,9 +118,9 @@ def _caller(answer: Answer, call: Call) -> BrokerError | None:
                 next_step=_ask_for(call),
             )
         return CredentialError(
-            "the API server does not accept the credentials",
+            "the API server does not accept your credential",
             code="unauthorized",
-            cause=f"the server says: {answer.shown}"[:256] if answer.text else None,
+            cause="it has expired, was revoked, or was never good here: the server does not tell which",
             next_step="log in again, then try again",
         )
     if answer.status != 403:
@@ -216,14 +132,15 @@ def _caller(answer: Answer, call: Call) -> BrokerError | None:
             cause=_quoted(answer),
             next_step="check the server URL and the proxy of the kubeconfig",
         )
-    if 'User "system:anonymous"' in answer.text:
+    told = re.match(_FORBIDDEN, answer.text, re.DOTALL)
+    if told is not None and told["user"] == "system:anonymous":
         return CredentialError(
             "the API server sees no credentials",
             code="anonymous",
             cause=f"the server says: {answer.shown}"[:256],
             next_step="check the user entry of this context in the kubeconfig",
         )
-    if "impersonate" in answer.text:
+    if told is not None and told["verb"].startswith("impersonate"):
         return NotPermitted(
             "you may not act as that user or group",
             code="impersonation-forbidden",
@@ -234,7 +151,9 @@ def _caller(answer: Answer, call: Call) -> BrokerError | None:
     return NotPermitted(
         f"you may not {clean(call.verb)} {thing}",
         code="forbidden",
-        cause=f"the server says: {answer.shown}"[:256],
+        cause=f"you are {clean(told['user'], 100)}, and no role of yours holds {_needed(call)}"[:256]
+        if told is not None
+        else f"the server says: {answer.shown}"[:256],
         next_step=_ask_for(call),
     )
 
@@ -244,9 +163,13 @@ def _right(call: Call) -> str:
 
 
 def _ask_for(call: Call) -> str:
+    return f"ask for a role with {_needed(call)}"[:256]
+
+
+def _needed(call: Call) -> str:
     group = clean(call.group) or "the core group"
     where = f" in namespace {clean(call.namespace)}" if call.namespace else ""
-    return f"ask for a role with verb {clean(call.verb)} on {_right(call)} ({group}){where}"[:256]
+    return f"verb {clean(call.verb)} on {_right(call)} ({group}){where}"
 
 
 def _quoted(answer: Answer) -> str:
@@ -257,7 +180,7 @@ def _quoted(answer: Answer) -> str:
 def _not_there(answer: Answer, call: Call) -> BrokerError | None:
     if answer.status != 404:
         return None
-    if answer.is_status and "could not find the requested resource" not in answer.text:
+    if answer.is_status and answer.text != _NO_SUCH_PATH:
         said = answer.shown
         kind = next((kind for kind in ("VM", "VMI") if call.what.startswith(kind + " ")), None)
         if kind and said.startswith(("virtualmachine.", "virtualmachines.")):
@@ -312,7 +235,7 @@ def _refused(answer: Answer, call: Call) -> BrokerError | None:
     cause = "the answer is not shown, since it may hold secret data"
     if call.resource != "secrets":
         cause = _quoted(answer) if not answer.is_status else f"the server says: {answer.shown}"[:256]
-    if "denied the request" in answer.text:
+    if re.match(_DENIED, answer.text):
         return Refused(f"a rule of the cluster forbids it for {call.what}", code="admission-denied", cause=cause)
     if answer.status == 409 and answer.reason == "AlreadyExists":
         return Refused(f"{call.what} is there already", code="already-exists", cause=cause)

@@ -7,6 +7,7 @@ transport: so reading is counted to the byte (`StallPolicy`), TLS faults have on
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
 import threading
@@ -15,7 +16,7 @@ from typing import Final, TypeVar
 
 from broker.clean import clean
 from broker.errors import BrokerError, Unreachable
-from broker.kube.answer import Call, call_of
+from broker.kube.answer import call_of
 from broker.kube.endpoint import Endpoint, Headers
 from broker.kube.tunnel import UNSENT_LIMIT_BYTES, End, StallPolicy, Tunnel
 from broker.kube.upgrade import Handshake, is_stale_login
@@ -32,51 +33,62 @@ async def open_stream(
     handshake_s: float = 15.0,
     connect_s: float = 15.0,
     policy: StallPolicy | None = None,
+    keeps_messages: bool = False,
 ) -> Stream:
     """Open the stream behind a websocket subresource; `path` starts with `/apis`, the endpoint's prefix is put before it.
 
-    `connect_s` limits connection and TLS, `handshake_s` the answer to the upgrade (seconds). Raises the BrokerError of a
-    refused upgrade, TimedOut (code `port-filtered`), Unreachable, TrustError, CredentialError; a stale login is renewed once.
+    With `keeps_messages` it is one of datagrams: `read_message` and `send_message`. `connect_s` limits connection and TLS,
+    `handshake_s` the answer to the upgrade (seconds). Raises the BrokerError of a refused upgrade, GuestUnready
+    (code `port-filtered`) where no answer comes, Unreachable, TrustError, CredentialError; a stale login is renewed once.
     """
     path = endpoint.prefix + path
     call = call_of(path)
     policy = policy or StallPolicy()
-    headers = await in_thread(endpoint.request_headers)
-    try:
-        return await _open(endpoint, path, call, headers, handshake_s, connect_s, policy)
-    except BrokerError as exc:
-        if not is_stale_login(exc):
-            raise
-    await in_thread(lambda: endpoint.forget_credentials(headers))
-    fresh = await in_thread(endpoint.request_headers)
-    return await _open(endpoint, path, call, fresh, handshake_s, connect_s, policy)
+
+    def connect() -> tuple[Headers, socket.socket]:
+        headers = endpoint.request_headers()
+        return headers, endpoint.open_socket(timeout_s=connect_s)
+
+    is_renewed = False
+    while True:
+        headers, sock = await in_thread(connect, late=lambda found: found[1].close())
+        try:
+            handshake = Handshake(
+                path=path,
+                host_header=endpoint.host_header,
+                headers=headers,
+                call=call,
+                policy=policy,
+                keeps_messages=keeps_messages,
+            )
+            return await _upgraded(endpoint, sock, handshake, handshake_s)
+        except BaseException as exc:
+            sock.close()
+            if is_renewed or not (isinstance(exc, BrokerError) and is_stale_login(exc)):
+                raise
+        is_renewed = True
+        await in_thread(functools.partial(endpoint.forget_credentials, headers))
 
 
-async def _open(
-    endpoint: Endpoint, path: str, call: Call, headers: Headers, handshake_s: float, connect_s: float, policy: StallPolicy
-) -> Stream:
-    handshake = Handshake(path=path, host_header=endpoint.host_header, headers=headers, call=call, policy=policy)
-    sock = await in_thread(lambda: endpoint.open_socket(timeout_s=connect_s), late=socket.socket.close)
+async def _upgraded(endpoint: Endpoint, sock: socket.socket, handshake: Handshake, handshake_s: float) -> Stream:
+    """Ask for the stream on a new connection; the caller closes the socket where this raises."""
     try:
         sock.setblocking(False)
         async with asyncio.timeout(handshake_s):
             tunnel = await _shake(sock, handshake)
         return Stream(Wire(sock, tunnel))
-    except BaseException as exc:
-        sock.close()
-        if isinstance(exc, TimeoutError):
-            raise handshake.timed_out(handshake_s) from exc
-        if isinstance(exc, ssl.SSLError):
-            failure = exc
-            raise await in_thread(lambda: endpoint.trust_error(failure)) from exc
-        if isinstance(exc, OSError):
-            raise Unreachable(
-                "the connection to the API server was lost",
-                code="connection-lost",
-                cause=str(clean(exc)) or None,
-                next_step="try again; look at the network and the balancer before the API server",
-            ) from exc
-        raise
+    except TimeoutError as exc:
+        raise handshake.timed_out(handshake_s) from exc
+    except ssl.SSLError as exc:
+        failure = exc
+        raise await in_thread(lambda: endpoint.trust_error(failure)) from exc
+    except OSError as exc:
+        raise Unreachable(
+            "the connection to the API server was lost",
+            code="connection-lost",
+            cause=str(clean(exc)) or None,
+            next_step="try again; look at the network and the balancer before the API server",
+        ) from exc
 
 
 async def _shake(sock: socket.socket, handshake: Handshake) -> Tunnel:
@@ -176,6 +188,7 @@ class Stream:
         self._is_reading = self._is_writing = self._discards = self._is_shut = False
         self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
+        self._end: asyncio.Future[None] = self._loop.create_future()
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._closer: asyncio.Future[None] | None = None
@@ -185,6 +198,13 @@ class Stream:
     def ended(self) -> End | None:
         """Why the stream ended; None while it is open. Payload may wait after the end."""
         return self._wire.tunnel.ended
+
+    async def until_ended(self) -> End:
+        """Return how the stream ended, once it has, whoever reads or writes meanwhile; payload may still wait."""
+        if self.ended is None:
+            await asyncio.shield(self._end)
+        assert self.ended is not None
+        return self.ended
 
     @property
     def pending_bytes(self) -> int:
@@ -205,6 +225,29 @@ class Stream:
         data = tunnel.take(limit_bytes)
         self._update()
         return data
+
+    async def read_message(self) -> bytes | None:
+        """Return the next message of a stream that keeps them, an empty one too; None at the end, whose reason is `ended`."""
+        if self._reader is not None:
+            raise RuntimeError("another read waits")
+        tunnel = self._wire.tunnel
+        while (message := tunnel.take_message()) is None and tunnel.ended is None:
+            self._reader = self._loop.create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        self._update()
+        return message
+
+    def send_message(self, data: bytes) -> bool:
+        """Queue one message of at most `WRITE_BYTES` (ValueError); False where it is dropped: too much waits, or the end."""
+        tunnel = self._wire.tunnel
+        if self._is_shut or not tunnel.may_send:
+            return False
+        tunnel.send_message(data)
+        self._pump_out()
+        return True
 
     async def write(self, data: bytes) -> None:
         """Queue `data` and wait while more than `UNSENT_LIMIT_BYTES` are unsent; cancelling the wait takes nothing back.
@@ -272,7 +315,10 @@ class Stream:
         tunnel.close()
         tunnel.lost("")
         self._wire.close()
-        for waiter in (self._reader, self._writer, self._closer):
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        for waiter in (self._reader, self._writer, self._closer, self._end):
             _wake(waiter)
 
     def _pump_in(self) -> None:
@@ -290,13 +336,10 @@ class Stream:
         tunnel = self._wire.tunnel
         if tunnel.unsent_bytes:
             self._wire.pump_out()
-        ended = tunnel.ended is not None
-        if tunnel.has_payload or ended:
+        if tunnel.has_payload:
             _wake(self._reader)
-        if ended or tunnel.unsent_bytes <= UNSENT_LIMIT_BYTES:
+        if tunnel.unsent_bytes <= UNSENT_LIMIT_BYTES:
             _wake(self._writer)
-        if ended:
-            _wake(self._closer)
         self._update()
 
     def _update(self) -> None:
@@ -304,8 +347,10 @@ class Stream:
         if self._is_shut:
             return
         wire, now = self._wire, self._loop.time()
+        # To ask what may be read can end a stream: its consumer has stalled for too long.
+        wants_read = wire.wants_read(now)
         is_open = wire.tunnel.ended is None
-        wants_read = is_open and wire.wants_read(now)
+        wants_read = is_open and wants_read
         wants_write = is_open and wire.wants_write
         if wants_read != self._is_reading:
             self._is_reading = wants_read
@@ -321,6 +366,8 @@ class Stream:
                 self._loop.remove_writer(self._fd)
         if wants_read and self._soon is None and wire.has_more(now):
             self._soon = self._loop.call_soon(self._pump_in)
+        if not is_open:
+            self._wake_all()
         self._set_timer(wire.tunnel.next_due() if is_open else None)
 
     def _write_ready(self) -> None:

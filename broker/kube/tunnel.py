@@ -27,6 +27,12 @@ FRAME_LIMIT_BYTES: Final = 1_048_576
 UNSENT_LIMIT_BYTES: Final = 1_048_576
 """Unsent bytes above which a front takes no more from its own side."""
 
+MESSAGE_LIMIT_BYTES: Final = 65_535
+"""Payload of a message that is kept at most: no UDP datagram is longer."""
+
+MESSAGE_COST_BYTES: Final = 64
+"""What a message counts for besides its payload where messages are kept, so that a million empty ones are bounded too."""
+
 _UNSENT_STOP_BYTES: Final = 4 * UNSENT_LIMIT_BYTES
 _SMALL_BYTES: Final = 4096
 _MERGED_BYTES: Final = 16_384
@@ -96,11 +102,14 @@ class Tunnel:
     """The state of one stream: bytes received and not taken, bytes to send and not sent, and its end.
 
     `now` is any steady clock in seconds, the same in every call. A front reads at most `read_allowance(now)` bytes before each
-    `feed`; nothing here raises on what the peer sends, `ended` tells.
+    `feed`; nothing here raises on what the peer sends, `ended` tells. With `keeps_messages` each message is a datagram
+    (kubevirt.md A6): `take_message` and `send_message` stand for `take` and `send`.
     """
 
-    def __init__(self, protocol: ClientProtocol, policy: StallPolicy) -> None:
+    def __init__(self, protocol: ClientProtocol, policy: StallPolicy, *, keeps_messages: bool = False) -> None:
         self._protocol = protocol
+        self._keeps_messages = keeps_messages
+        self._unfinished: bytearray | None = None
         self._protocol.debug = False  # the library would log payload
         self._policy = policy
         self._received: deque[bytes | bytearray] = deque()
@@ -153,8 +162,23 @@ class Tunnel:
             self._in_text = frame.opcode is Opcode.TEXT
         elif frame.opcode is not Opcode.CONT:
             return
-        if not self._in_text and size:
+        if self._in_text:
+            return
+        if self._keeps_messages:
+            self._keep_message(frame)
+        elif size:
             self._keep(frame.data)
+
+    def _keep_message(self, frame: Frame) -> None:
+        """Queue a whole message, an empty one too; pieces wait for the last one, and what no datagram can hold is dropped."""
+        data = self._unfinished + frame.data if self._unfinished else frame.data
+        if not frame.fin:
+            self._unfinished = bytearray(data[: MESSAGE_LIMIT_BYTES + 1])
+            return
+        self._unfinished = None
+        if len(data) <= MESSAGE_LIMIT_BYTES:
+            self._received.append(bytes(data))
+            self._received_bytes += len(data) + MESSAGE_COST_BYTES
 
     def _keep(self, data: bytes | bytearray | memoryview) -> None:
         """Queue payload; small pieces are merged, so that a million of them costs no million objects."""
@@ -209,6 +233,14 @@ class Tunnel:
             left -= len(head)
         return b"".join(parts)
 
+    def take_message(self) -> bytes | None:
+        """Remove and return the first message of a stream that keeps them; None when there is none now."""
+        if not self._received:
+            return None
+        message = bytes(self._received.popleft())
+        self._received_bytes -= len(message) + MESSAGE_COST_BYTES
+        return message
+
     def chunks(self, count: int, limit_bytes: int) -> list[bytes | bytearray]:
         """The first payload chunks (at most `count`, whole ones of about `limit_bytes` together), for a gathering write."""
         parts: list[bytes | bytearray] = []
@@ -253,6 +285,14 @@ class Tunnel:
             for start in range(0, len(data), WRITE_BYTES):
                 self._protocol.send_binary(data[start : start + WRITE_BYTES])
         self._collect()
+
+    def send_message(self, data: bytes) -> None:
+        """Queue one message, an empty one too, of at most `WRITE_BYTES` (ValueError); ignored after the end."""
+        if len(data) > WRITE_BYTES:
+            raise ValueError(f"a message of {len(data)} bytes")
+        if self.ended is None and self._protocol.state is OPEN:
+            self._protocol.send_binary(data)
+            self._collect()
 
     def close(self) -> None:
         """Queue a Close frame 1000 (virt-api answers it and then closes the guest's connection)."""

@@ -19,7 +19,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
 from broker.clean import clean
-from broker.errors import BrokerError, CredentialError, TimedOut, Unreachable
+from broker.errors import BrokerError, CredentialError, Unreachable
 from broker.kube.status import READ_BYTES, Call, error_from_response
 from broker.kube.tunnel import FRAME_LIMIT_BYTES, StallPolicy, Tunnel
 
@@ -46,9 +46,11 @@ class Handshake:
         headers: Iterable[tuple[str, str]],
         call: Call,
         policy: StallPolicy,
+        keeps_messages: bool = False,
     ) -> None:
         self._call = call
         self._policy = policy
+        self._keeps_messages = keeps_messages
         self._protocol = ClientProtocol(
             WebSocketURI(secure=True, host=host_header, port=443, path=path, query=""),
             subprotocols=[Subprotocol(SUBPROTOCOL)],
@@ -87,7 +89,7 @@ class Handshake:
             if self._body_is_whole():
                 raise self.refusal()
             return None
-        tunnel = Tunnel(self._protocol, self._policy)
+        tunnel = Tunnel(self._protocol, self._policy, keeps_messages=self._keeps_messages)
         tunnel.feed(bytes(self._buffer))
         return tunnel
 
@@ -106,14 +108,9 @@ class Handshake:
         """Return the error for an answer that did not come in time (virt-api dials the guest with no limit of its own)."""
         if self._status is not None and self._status != 101:
             return self.refusal()
-        call = self._call
-        where = f"port {clean(call.port, 16)} of {call.what}" if call.port else str(call.what)
-        return TimedOut(
-            f"{where} did not answer within {limit_s:g} s",
-            code="port-filtered",
-            cause="filtered, or unreachable from the cluster's virt-api",
-            next_step="look at NetworkPolicies and the guest's firewall; a primary UDN or secondary network needs a direct way",
-        )
+        from broker.kube.guest_answers import unanswered
+
+        return unanswered(self._call, limit_s)
 
     def refusal(self) -> BrokerError:
         """The refused upgrade as an error, from what was read of its body."""

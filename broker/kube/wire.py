@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 import ssl
+import threading
 from typing import Final
 
 from broker.kube.tunnel import Tunnel
@@ -13,6 +14,17 @@ BATCH_BYTES: Final = 262_144
 """Bytes read at most before the other side gets its turn."""
 
 _SEND_PARTS: Final = 16
+
+
+_of_thread: Final = threading.local()
+
+
+def _batch() -> memoryview:
+    """The one buffer that all wires of a thread read into: what is read is parsed before the next read."""
+    view: memoryview | None = getattr(_of_thread, "view", None)
+    if view is None:
+        view = _of_thread.view = memoryview(bytearray(BATCH_BYTES))
+    return view
 
 
 class Wire:
@@ -25,7 +37,6 @@ class Wire:
         self._sock = sock
         self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
         self.tunnel = tunnel
-        self._view = memoryview(bytearray(BATCH_BYTES))
         self._read_needs_write = False
         self._write_needs_read = False
         self._is_closed = False
@@ -58,10 +69,10 @@ class Wire:
         self._write_needs_read = False
         self._read_needs_write = False
         room = min(BATCH_BYTES, self.tunnel.read_allowance(now))
-        filled, is_eof, failure = 0, False, None
+        filled, is_eof, failure, view = 0, False, None, _batch()
         while filled < room:
             try:
-                count = self._sock.recv_into(self._view[filled:room])
+                count = self._sock.recv_into(view[filled:room])
             except (BlockingIOError, ssl.SSLWantReadError, InterruptedError):
                 break
             except ssl.SSLWantWriteError:
@@ -80,7 +91,7 @@ class Wire:
             if self._tls is None:
                 break
         if filled:
-            self.tunnel.feed(self._view[:filled])
+            self.tunnel.feed(view[:filled])
         if failure is not None:
             self.tunnel.lost(failure.strerror or failure)
         elif is_eof:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote
 
 from broker.refs import Kind
@@ -35,13 +35,22 @@ async def dial(
     namespace: str,
     name: str,
     port: int,
+    protocol: Literal["tcp", "udp"] = "tcp",
     handshake_s: float = 15.0,
+    connect_s: float = 15.0,
     policy: StallPolicy | None = None,
 ) -> Stream:
-    """Open an asyncio stream to a guest port; raises as `broker.kube.stream.open_stream` does."""
+    """Open an asyncio stream to a guest port, of datagrams for udp; raises as `broker.kube.stream.open_stream` does."""
     from broker.kube.stream import open_stream
 
-    return await open_stream(endpoint, portforward_path(kind, namespace, name, port), handshake_s=handshake_s, policy=policy)
+    return await open_stream(
+        endpoint,
+        portforward_path(kind, namespace, name, port, protocol),
+        handshake_s=handshake_s,
+        connect_s=connect_s,
+        policy=policy,
+        keeps_messages=protocol == "udp",
+    )
 
 
 def dial_cold(

@@ -1,0 +1,213 @@
+"""Streams to one guest, as often as asked, in a process that lives longer than the guest's addresses and our credentials.
+
+What the cluster says of the guest is read anew once it is older than a few seconds, by one reader for all who wait; a dial that
+fails is explained by the same functions as for `ssh` (`broker.actions.explain_failure`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from broker.actions.connect import Reading, limit_of, other_route, read_guest
+from broker.actions.explain_failure import explain
+from broker.actions.forward_obstacle import forward_obstacle
+from broker.errors import BrokerError, CredentialError, NotFound, NotPermitted
+from broker.kube.cold import ColdClient
+from broker.kube.stream import in_thread
+from broker.kube.tunnel import StallPolicy
+from broker.paths.dial import dial
+from broker.paths.forward_spec import Protocol
+from broker.refs import Kind, Target
+
+if TYPE_CHECKING:
+    from broker.config.settings import Settings
+    from broker.kube.endpoint import Endpoint
+    from broker.kube.stream import Stream
+
+T = TypeVar("T")
+
+FRESH_S: Final = 5.0
+"""Seconds for which a reading is trusted before a dial: an address that is gone must not be dialled (kubevirt.md A3)."""
+PATIENCE_S: Final = 5.0
+"""Seconds for which a dial waits and tries again where the server says how long to wait."""
+FAILED_S: Final = 0.5
+"""Seconds for which a failed reading serves others."""
+EXPLAINED_S: Final = 2.0
+"""Seconds for which one explanation serves every client that fails in the same way, and a reading every explanation."""
+BUFFERED_BYTES: Final = 256 * 1024 * 1024
+"""What the streams of one process may hold for local peers that take nothing, before each begins to hold its guest back."""
+_LEAST_FREE_BYTES: Final = 256 * 1024
+
+
+@dataclass(slots=True, kw_only=True)
+class _Explained:
+    """One explanation and when it was made; `lock` lets one client find it for all."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    at: float = float("-inf")
+    error: BrokerError | None = None
+
+
+class GuestDialer:
+    """Opens streams to the ports of one guest; made in a running loop, used by any number of tasks at once."""
+
+    def __init__(self, endpoint: Endpoint, settings: Settings, target: Target, *, reopen: Callable[[], Endpoint]) -> None:
+        self._endpoint = endpoint
+        self._settings = settings
+        self._target = target
+        self._reopen = reopen
+        self._found: Reading | BrokerError | None = None
+        self._read_at = float("-inf")
+        self._lock = asyncio.Lock()
+        self._route: Kind | None = None
+        self._open = 0
+        self._explained: dict[tuple[int, Protocol, str, str], _Explained] = {}
+
+    async def read(self, *, newer_than_s: float = 0.0) -> Reading:
+        """Return what the cluster says of the guest, read at most `newer_than_s` seconds ago; raises as `read_guest` does.
+
+        A failure serves those who asked before it began or within `FAILED_S` of it, so that nobody waits for many in a row.
+        """
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+        async with self._lock:
+            age_s = min(newer_than_s, FAILED_S) if isinstance(self._found, BrokerError) else newer_than_s
+            if self._found is None or self._read_at < asked_at - age_s:
+                began = loop.time()
+                try:
+                    self._found = await in_thread(lambda: self._with_client(self._read_blocking))
+                except BrokerError as exc:
+                    self._found = exc
+                self._read_at = began
+            if isinstance(self._found, BrokerError):
+                # Raised by many: each would add its frames to the traceback.
+                raise self._found.with_traceback(None)
+            return self._found
+
+    async def open(self, port: int, protocol: Protocol) -> Stream:
+        """Open a stream to a port of the guest; any class of `broker.errors`, each with its true cause.
+
+        Where the server asks for patience (Retry-After) a client gets up to `PATIENCE_S` seconds of it.
+        """
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        is_renewed = False
+        while True:
+            try:
+                return await self._try_open(port, protocol)
+            except CredentialError:
+                if is_renewed or not await self._renew():
+                    raise
+                is_renewed = True
+            except BrokerError as exc:
+                wait_s = exc.retry_after_s
+                if wait_s is None or asyncio.get_running_loop().time() + wait_s > deadline:
+                    raise
+                await asyncio.sleep(wait_s)
+
+    async def _try_open(self, port: int, protocol: Protocol) -> Stream:
+        reading = await self.read(newer_than_s=FRESH_S)
+        known = forward_obstacle(reading, port, protocol)
+        if known is not None:
+            reading = await self.read(newer_than_s=EXPLAINED_S)
+            known = forward_obstacle(reading, port, protocol)
+        if known is not None:
+            raise known
+        try:
+            return await self._by_routes(reading, port, protocol)
+        except CredentialError:
+            raise
+        except BrokerError as exc:
+            raise (await self._explain(exc, port, protocol)).with_traceback(None) from exc
+
+    def opened(self) -> None:
+        """Note that a stream is in use, for the share of memory of the next ones."""
+        self._open += 1
+
+    def closed(self) -> None:
+        """Note that a stream is no longer in use."""
+        self._open -= 1
+
+    async def _by_routes(self, reading: Reading, port: int, protocol: Protocol) -> Stream:
+        first = self._route or reading.kind
+        try:
+            return await self._dial(reading, first, port, protocol)
+        except (NotPermitted, NotFound) as exc:
+            self._route = None
+            other = other_route(reading, exc) if first == reading.kind else reading.kind
+            if other is None:
+                raise
+            try:
+                stream = await self._dial(reading, other, port, protocol)
+            except (NotPermitted, NotFound):
+                raise exc from None
+            self._route = other
+            return stream
+
+    async def _dial(self, reading: Reading, kind: Kind, port: int, protocol: Protocol) -> Stream:
+        return await dial(
+            self._endpoint,
+            kind=kind,
+            namespace=reading.namespace,
+            name=reading.name,
+            port=port,
+            protocol=protocol,
+            handshake_s=limit_of(reading, self._settings.stream.handshake_s),
+            connect_s=self._settings.api.connect_s,
+            policy=self._policy(),
+        )
+
+    def _policy(self) -> StallPolicy:
+        stream = self._settings.stream
+        share = max(BUFFERED_BYTES // (self._open + 1), _LEAST_FREE_BYTES)
+        return StallPolicy(
+            free_bytes=min(stream.free_bytes, share),
+            trickle_bytes=stream.trickle_bytes,
+            trickle_every_s=stream.trickle_every_s,
+            limit_bytes=stream.limit_bytes,
+        )
+
+    async def _explain(self, error: BrokerError, port: int, protocol: Protocol) -> BrokerError:
+        loop = asyncio.get_running_loop()
+        key = (port, protocol, error.code, error.message)
+        if len(self._explained) > 64:
+            self._explained.clear()
+        found = self._explained.setdefault(key, _Explained())
+        async with found.lock:
+            if found.error is None or found.at < loop.time() - EXPLAINED_S:
+                try:
+                    reading = await self.read(newer_than_s=EXPLAINED_S)
+                except BrokerError as exc:
+                    # The guest is gone, or the API server is: either is the truer reason.
+                    return exc
+                found.error = await in_thread(
+                    lambda: self._with_client(lambda client: self._explain_blocking(client, reading, port, protocol, error))
+                )
+                found.at = loop.time()
+            return found.error
+
+    def _explain_blocking(
+        self, client: ColdClient, reading: Reading, port: int, protocol: Protocol, error: BrokerError
+    ) -> BrokerError:
+        known = forward_obstacle(reading, port, protocol)
+        return known or explain(client, reading, port, error)
+
+    async def _renew(self) -> bool:
+        """Read the kubeconfig again, where somebody may have logged in meanwhile; False where it cannot be read."""
+        try:
+            self._endpoint = await in_thread(self._reopen)
+        except BrokerError:
+            return False
+        if isinstance(self._found, BrokerError):
+            self._found = None
+        return True
+
+    def _read_blocking(self, client: ColdClient) -> Reading:
+        return read_guest(client, self._target, default_namespace=self._endpoint.namespace)
+
+    def _with_client(self, work: Callable[[ColdClient], T]) -> T:
+        api = self._settings.api
+        with ColdClient(self._endpoint, connect_s=api.connect_s, request_s=api.timeout_s) as client:
+            return work(client)

@@ -1,0 +1,74 @@
+"""What a forward tells: a reason at once, one that repeats with its count, and the idle clock of the tally."""
+
+from __future__ import annotations
+
+import asyncio
+
+from broker.actions.forward_reports import EVERY_S, ClientFailure, Complaints, Listening, Tally
+from broker.errors import BrokerError, Failed, GuestUnready
+
+WEB = Listening(word="8080:80", protocol="tcp", address="127.0.0.1", port=8080, remote_port=80)
+SIX = Listening(word="udp/[::1]:53", protocol="udp", address="::1", port=53, remote_port=53)
+
+
+def refused() -> BrokerError:
+    return GuestUnready("nothing listens", code="nothing-listens")
+
+
+async def test_a_reason_is_told_at_once_and_its_repetitions_with_a_count() -> None:
+    told: list[ClientFailure] = []
+    again = asyncio.Event()
+
+    def tell(failure: ClientFailure) -> None:
+        told.append(failure)
+        if len(told) > 1:
+            again.set()
+
+    complaints = Complaints(tell)
+    for _ in range(5):
+        complaints.note(WEB, refused())
+    assert [(each.listening, each.error.code, each.count) for each in told] == [(WEB, "nothing-listens", 1)]
+    async with asyncio.timeout(5 * EVERY_S):
+        await again.wait()
+    assert told[1].count == 4
+
+
+async def test_other_reasons_and_other_ports_are_told_beside_it() -> None:
+    told: list[ClientFailure] = []
+    complaints = Complaints(told.append)
+    complaints.note(WEB, refused())
+    complaints.note(SIX, refused())
+    complaints.note(WEB, Failed("something else"))
+    assert len(told) == 3
+
+
+async def test_the_end_tells_what_was_held_back() -> None:
+    told: list[ClientFailure] = []
+    complaints = Complaints(told.append)
+    for _ in range(3):
+        complaints.note(WEB, refused())
+    complaints.flush()
+    assert [each.count for each in told] == [1, 2]
+
+
+async def test_ever_new_reasons_are_bounded() -> None:
+    told: list[ClientFailure] = []
+    complaints = Complaints(told.append)
+    for number in range(2000):
+        complaints.note(WEB, Failed(f"reason {number}"))
+    assert len(told) < 1000
+
+
+def test_a_place_is_shown_as_it_is_typed() -> None:
+    assert (WEB.local, SIX.local) == ("127.0.0.1:8080", "[::1]:53")
+
+
+async def test_the_tally_knows_since_when_nobody_is_there() -> None:
+    tally = Tally()
+    tally.opened()
+    tally.opened()
+    tally.closed(10.0)
+    assert not tally.empty.is_set()
+    tally.closed(12.0)
+    assert tally.empty.is_set()
+    assert (tally.empty_since, tally.connections, tally.open) == (12.0, 2, 0)
