@@ -11,6 +11,9 @@ from typing import Final
 LIMIT: Final = 256
 """Characters of one foreign string that are shown at most (code points)."""
 
+MARKS_LIMIT: Final = 4
+"""Combining marks over one letter that are shown at most: more than a language needs climbs over other lines."""
+
 _INVISIBLE: Final = frozenset("\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u2800\u3164\ufeff\uffa0\u2028\u2029")
 
 
@@ -27,7 +30,8 @@ def clean(text: object, limit: int = LIMIT) -> Clean:
     """Return `text` as one line that is safe on a terminal, at most `limit` characters long.
 
     Line ends and tabs become one space; C0, C1, DEL, bidirectional, zero-width, private and unassigned characters are
-    dropped; a cut is marked by `…` within the limit. `None` gives the empty text. (CVE-2021-25743; Unicode TR36, TR39.)
+    dropped, and so are marks beyond `MARKS_LIMIT` on one letter; a cut is marked by `…` within the limit. `None` gives the
+    empty text. (CVE-2021-25743; Unicode TR36, TR39.)
     """
     if text is None:
         return Clean("")
@@ -62,6 +66,11 @@ def joined(separator: str, parts: tuple[Clean, ...] | list[Clean]) -> Clean:
     return Clean(separator.join(parts))
 
 
+def is_plain(text: str) -> bool:
+    """Say whether `clean` would leave this text as it is."""
+    return clean(text, len(text)) == text
+
+
 def is_shown(char: str) -> bool:
     """Say whether a character may stand on a screen."""
     if char in _INVISIBLE or 0xFE00 <= ord(char) <= 0xFE0F or 0xE0000 <= ord(char) <= 0xE0FFF:
@@ -71,13 +80,20 @@ def is_shown(char: str) -> bool:
 
 def _kept(raw: str) -> list[str]:
     kept: list[str] = []
-    blank = False
+    blank, marks = False, 0
     for char in raw:
+        if " " < char <= "~":
+            blank, marks = False, 0
+            kept.append(char)
+            continue
         if char in "\r\n\t\v\f\u0085\u2028\u2029":
             char = " "
             if blank:
                 continue
         elif not is_shown(char):
+            continue
+        marks = marks + 1 if unicodedata.category(char) in ("Mn", "Me") else 0
+        if marks > MARKS_LIMIT:
             continue
         blank = char == " "
         kept.append(char)

@@ -88,5 +88,14 @@ class Supervisor:
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run one coroutine as the program's only event loop and return its value."""
-    return asyncio.run(coroutine)
+    """Run one coroutine as the program's only event loop and return its value.
+
+    What asyncio would print of its own (a callback's traceback, foreign text in it) goes to the debug log.
+    """
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_exception_handler(_stray)
+        return runner.run(coroutine)
+
+
+def _stray(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    _log.debug("stray: %s", context.get("message"), exc_info=context.get("exception"))

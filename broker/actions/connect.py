@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from broker.actions.guest_user import GuestLogin, guest_login
 from broker.clean import clean
@@ -16,7 +16,7 @@ from broker.kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES, R
 from broker.model.machine import NO_MACHINE
 from broker.model.vm import VirtualMachine
 from broker.model.vmi import VirtualMachineInstance
-from broker.paths.preflight import preflight
+from broker.paths.preflight import is_doubtful, preflight
 from broker.refs import Kind, Target, dotted_reading, parse_user
 
 if TYPE_CHECKING:
@@ -25,12 +25,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+DOUBTFUL_S: Final = 5.0
+"""Seconds for a dial to a network that virt-api has most likely no way to."""
+
 
 class Reader(Protocol):
-    """What reads one path of the API and returns its body; raises classes of `broker.errors`."""
+    """What asks the API and returns the body of its answer; raises classes of `broker.errors`. Paths begin with `/api`."""
 
     def get(self, path: str) -> bytes:
-        """Return the body of one GET; the path begins with `/api`."""
+        """Return the body of one GET."""
+        ...
+
+    def post(self, path: str, body: bytes) -> bytes:
+        """Return the answer of one POST of JSON bytes."""
         ...
 
 
@@ -57,12 +64,27 @@ class Reading:
         return "vmi" if self.vm is None and self.vmi is not None else "vm"
 
 
-def read_guest(client: Reader, target: Target, *, default_namespace: str) -> Reading:
+def read_guest(client: ColdClient, target: Target, *, default_namespace: str) -> Reading:
     """Read VM and VMI of a target; want of rights to read is no failure (the right to forward may be there alone).
 
-    Raises NotFound (with the right form where a dotted name meant NAME.NAMESPACE), Unreachable and others of the network.
+    Raises NotFound (with the right form where a dotted name meant NAME.NAMESPACE, and the namespaces that have the name),
+    Unreachable and others of the network, each with its true cause (`broker.actions.explain_failure`).
     """
     namespace = target.namespace or default_namespace
+    try:
+        return _read_both(client, target, namespace)
+    except BrokerError as exc:
+        if isinstance(exc, NotFound) and exc.cause is not None:
+            raise
+        from broker.actions.explain_failure import explain_reading
+
+        found = explain_reading(client, target, namespace, exc)
+        if found is exc:
+            raise
+        raise found from exc
+
+
+def _read_both(client: Reader, target: Target, namespace: str) -> Reading:
     lacks: list[Kind] = []
     vm = _read(client, VIRTUAL_MACHINES, "vm", namespace, target.name, lacks) if target.kind != "vmi" else None
     vmi = _read(client, VIRTUAL_MACHINE_INSTANCES, "vmi", namespace, target.name, lacks)
@@ -140,8 +162,8 @@ def open_guest(client: ColdClient, reading: Reading, port: int, *, stream: Strea
 
     Raises GuestUnready without dialling where the objects tell that it cannot work, and what the dial itself raises.
     """
-    known = preflight(reading.vm, reading.vmi, port)
-    if known is not None and not _is_hearsay(known, reading):
+    known = obstacle(reading, port)
+    if known is not None:
         raise known
     from broker.kube.tunnel import StallPolicy
     from broker.paths.dial import dial_cold
@@ -153,6 +175,8 @@ def open_guest(client: ColdClient, reading: Reading, port: int, *, stream: Strea
         limit_bytes=stream.limit_bytes,
     )
 
+    handshake_s = limit_of(reading, stream.handshake_s)
+
     def dial(kind: Kind) -> ColdStream:
         return dial_cold(
             client,
@@ -160,11 +184,19 @@ def open_guest(client: ColdClient, reading: Reading, port: int, *, stream: Strea
             namespace=reading.namespace,
             name=reading.name,
             port=port,
-            handshake_s=stream.handshake_s,
+            handshake_s=handshake_s,
             policy=policy,
         )
 
-    return by_routes(reading, dial)
+    try:
+        return by_routes(reading, dial)
+    except BrokerError as exc:
+        from broker.actions.explain_failure import explain
+
+        found = explain(client, reading, port, exc)
+        if found is exc:
+            raise
+        raise found from exc
 
 
 def by_routes(reading: Reading, dial: Callable[[Kind], T]) -> T:
@@ -175,12 +207,28 @@ def by_routes(reading: Reading, dial: Callable[[Kind], T]) -> T:
     try:
         return dial(reading.kind)
     except (NotPermitted, NotFound) as exc:
-        if reading.kind == "vmi" or not _is_same_guest(reading, exc):
+        if (other := other_route(reading, exc)) is None:
             raise
         try:
-            return dial("vmi")
+            return dial(other)
         except (NotPermitted, NotFound):
             raise exc from None
+
+
+def obstacle(reading: Reading, port: int) -> BrokerError | None:
+    """Return why a port cannot answer as far as the objects tell (`preflight`); None where only dialling can tell."""
+    known = preflight(reading.vm, reading.vmi, port)
+    return None if known is not None and _is_hearsay(known, reading) else known
+
+
+def limit_of(reading: Reading, handshake_s: float) -> float:
+    """Return the seconds that a dial may take: fewer than `handshake_s` where it will most likely hang (`is_doubtful`)."""
+    return min(handshake_s, DOUBTFUL_S) if is_doubtful(reading.vmi) else handshake_s
+
+
+def other_route(reading: Reading, error: BrokerError) -> Kind | None:
+    """Return the route to try after the first one refused with NotPermitted or NotFound; None where it is another guest's."""
+    return "vmi" if reading.kind != "vmi" and _is_same_guest(reading, error) else None
 
 
 def _is_same_guest(reading: Reading, error: BrokerError) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 from broker.actions.guest_user import GuestLogin
 from broker.actions.vm_rows import Object, instance_of, is_link_local, login_to_json, status_of, timestamp
 from broker.errors import BrokerError
-from broker.model.machine import NO_MACHINE, Interface, MachineSpec, Port, PortRange
+from broker.model.machine import NO_MACHINE, Interface, MachineSpec, Network, Port, PortRange
 from broker.model.meta import Condition, seconds
 from broker.model.vm import VirtualMachine
 from broker.model.vmi import InterfaceStatus, VirtualMachineInstance
@@ -172,18 +172,36 @@ def conditions_of(vm: VirtualMachine | None, vmi: VirtualMachineInstance | None)
 
 def interfaces_of(vm: VirtualMachine | None, vmi: VirtualMachineInstance | None) -> tuple[ShownInterface, ...]:
     """Return one value an interface: in the order of the VMI's status (the first is dialled), then those without status."""
-    wanted = vm.machine if vm is not None else NO_MACHINE
-    running = vmi.machine if vmi is not None else NO_MACHINE
+    wanted = _nics_of(vm.machine if vm is not None else NO_MACHINE)
+    running = _nics_of(vmi.machine if vmi is not None else NO_MACHINE)
     shown = [
         _interface(status.name or "", status, wanted, running, is_first=position == 0, has_vmi=True)
         for position, status in enumerate(vmi.interfaces if vmi is not None else ())
     ]
     names = {status.name for status in (vmi.interfaces if vmi is not None else ())}
-    for interface in (*running.interfaces, *wanted.interfaces):
-        if interface.name not in names:
-            names.add(interface.name)
-            shown.append(_interface(interface.name, None, wanted, running, is_first=False, has_vmi=vmi is not None))
+    for name in (*running.interfaces, *wanted.interfaces):
+        if name not in names:
+            names.add(name)
+            shown.append(_interface(name, None, wanted, running, is_first=False, has_vmi=vmi is not None))
     return tuple(shown)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Nics:
+    """A spec's interfaces and networks by name: an object may list thousands. Of two with one name the first counts."""
+
+    interfaces: Mapping[str, Interface]
+    networks: Mapping[str, Network]
+
+
+def _nics_of(machine: MachineSpec) -> _Nics:
+    interfaces: dict[str, Interface] = {}
+    networks: dict[str, Network] = {}
+    for interface in machine.interfaces:
+        interfaces.setdefault(interface.name, interface)
+    for network in machine.networks or ():
+        networks.setdefault(network.name, network)
+    return _Nics(interfaces=interfaces, networks=networks)
 
 
 def details_to_json(details: VmDetails) -> dict[str, object]:
@@ -256,14 +274,14 @@ def _shown_condition(entry: Condition) -> ShownCondition | None:
 def _interface(
     name: str,
     status: InterfaceStatus | None,
-    wanted: MachineSpec,
-    running: MachineSpec,
+    wanted: _Nics,
+    running: _Nics,
     *,
     is_first: bool,
     has_vmi: bool,
 ) -> ShownInterface:
-    spec = (running.interface(name) or wanted.interface(name)) if name else None
-    network = (running.network(name) or wanted.network(name)) if name else None
+    spec = (running.interfaces.get(name) or wanted.interfaces.get(name)) if name else None
+    network = (running.networks.get(name) or wanted.networks.get(name)) if name else None
     origin = (status.info_source if status else None) or ""
     return ShownInterface(
         name=name,
@@ -286,14 +304,14 @@ def _interface(
 def _badges(
     name: str,
     status: InterfaceStatus | None,
-    wanted: MachineSpec,
-    running: MachineSpec,
+    wanted: _Nics,
+    running: _Nics,
     *,
     is_first: bool,
     has_vmi: bool,
 ) -> tuple[str, ...]:
-    in_wanted = wanted.interface(name) if name else None
-    in_running = running.interface(name) if name else None
+    in_wanted = wanted.interfaces.get(name) if name else None
+    in_running = running.interfaces.get(name) if name else None
     states = {interface.state for interface in (in_wanted, in_running) if interface is not None}
     is_guest_only = in_wanted is None and in_running is None
     is_pending = has_vmi and in_running is None and in_wanted is not None and "absent" not in states

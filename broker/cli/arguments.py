@@ -144,9 +144,9 @@ class _Reader:
         flag = next((flag for flag in self._flags() if name in flag.names), None)
         if flag is None:
             raise _unknown_flag(name, self._command, self._flags())
-        if flag.metavar is None and equals:
+        if flag.metavar is None and equals and value != "true":
             raise UsageError(f"{name} takes no value", next_step=_see(self._command))
-        self._put(flag, name, value if equals else None)
+        self._put(flag, name, value if equals and flag.metavar is not None else None)
 
     def _short(self, word: str) -> None:
         command = self._command

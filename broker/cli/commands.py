@@ -153,10 +153,11 @@ COMMANDS: Final[tuple[Command, ...]] = (
             Flag(names=("--timeout",), dest="timeout", metavar="S", help="seconds to wait at most; 0 looks once"),
             _PORT,
         ),
-        statuses=(0, 1, 2, 3, 4, 5, 6),
+        statuses=(0, 1, 2, 3, 4, 5, 6, 130),
         text=(
             "Watches the VM and its instance. When the time runs out it says what it waited for and what it saw last,"
-            " and ends with 6."
+            " and ends with 6. A name that is not there, or a VM that is deleted meanwhile, ends it at once with 3; a missing"
+            " right with 4; an API server that cannot be reached at the start with 5. Trouble on the way later is waited out."
         ),
         examples=(
             ("vmbroker wait web -n shop --for ssh --timeout 120", "after a start, before a script goes in"),
@@ -264,6 +265,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         operands=(_TARGET, ("PORT", "TCP port of the guest; its SSH port where none is given")),
         least=1,
         most=2,
+        flags=(Flag(names=("--stdio",), dest="stdio", help="as virtctl port-forward takes it; it is always so", hidden=True),),
         statuses=(0, 1, 2, 3, 4, 5, 6, 7),
         text="Not one byte on stdout that is not the guest's.",
         examples=(
@@ -310,11 +312,15 @@ COMMANDS: Final[tuple[Command, ...]] = (
         group="Try",
         summary="a pretend KubeVirt cluster with real SSH servers, on this machine",
         module="",
-        usage="lab run | up | down | status | kubeconfig [--user USER] [--path]",
+        usage="lab run | up | down | status | kubeconfig [--user USER] [--path] | fault set|list|clear [NAME[=VALUE]…]",
         most=None,
         reading="raw",
-        statuses=(0, 1, 2),
-        examples=(("vmbroker lab up", "start it"), ("vmbroker --lab vms -A", "use it for one command")),
+        statuses=(0, 1, 2, 3, 6),
+        examples=(
+            ("vmbroker lab up", "start it"),
+            ("vmbroker --lab vms -A", "use it for one command"),
+            ("vmbroker lab fault set latency=0.5", "let it go wrong while it runs"),
+        ),
     ),
     Command(
         name="demo",
@@ -343,7 +349,9 @@ COMMANDS: Final[tuple[Command, ...]] = (
                 dest="follow_current",
                 help="*.vm means the context that is current at each connection, not the one of today",
             ),
-            Flag(names=("--per-vm",), dest="per_vm", help="a block for each VM that you may see, with its user and HostKeyAlias"),
+            Flag(
+                names=("--per-vm",), dest="per_vm", help="a block for each VM that you may see, with its user and HostKeyAlias"
+            ),
             Flag(names=("--file",), dest="file", metavar="FILE", help="your ssh configuration instead of ~/.ssh/config"),
         ),
         statuses=(0, 1, 2, 3, 4, 5, 6, 7),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,8 +18,11 @@ from broker.errors import BrokerError, NotPermitted, UsageError
 _BASH: Final = """\
 # bash completion of vmbroker
 _vmbroker() {
-    local IFS=$'\\n'
-    COMPREPLY=($("${COMP_WORDS[0]}" __complete bash "${COMP_LINE:0:COMP_POINT}" "$COMP_WORDBREAKS" 2>/dev/null))
+    local found
+    COMPREPLY=()
+    while IFS= read -r found; do
+        COMPREPLY+=("$found")
+    done < <("${COMP_WORDS[0]}" __complete bash "${COMP_LINE:0:COMP_POINT}" "$COMP_WORDBREAKS" 2>/dev/null)
     case "${COMPREPLY[*]}" in *[=:@/]) compopt -o nospace ;; esac
 }
 complete -o default -F _vmbroker vmbroker
@@ -50,6 +54,8 @@ complete -c vmbroker -a '(__vmbroker_complete)'
 """
 SCRIPTS: Final = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 _REFRESH_S: Final = 60
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_@%+=:,./-]", re.ASCII)
+"""What means something to bash, or may: in a context's name, anything can stand."""
 
 
 def run(invocation: Invocation) -> int:
@@ -91,6 +97,25 @@ def bash_words(line: str, breaks: str) -> tuple[list[str], str]:
     return words[1:], current[: kept + 1]
 
 
+def bash_candidates(found: Sequence[str], kept: str, line: str) -> list[str]:
+    """Return what bash may put behind `kept`, each word escaped, since bash inserts it as it stands.
+
+    Inside an open quote an escape would be text of its own: there only words that need none are offered.
+    """
+    rests = [word[len(kept) :] for word in found if word.startswith(kept)]
+    if _is_quote_open(line):
+        return [rest for rest in rests if not _UNSAFE.search(rest)]
+    return [_UNSAFE.sub(r"\\\g<0>", rest) for rest in rests]
+
+
+def _is_quote_open(line: str) -> bool:
+    try:
+        shlex.split(line.rstrip("\\"), comments=False)
+    except ValueError:
+        return True
+    return False
+
+
 def _answer(rest: Sequence[str], environ: Mapping[str, str]) -> None:
     if rest[0] == "bash":
         words, kept = bash_words(rest[1], rest[2] if len(rest) > 2 else "")
@@ -107,7 +132,10 @@ def _answer(rest: Sequence[str], environ: Mapping[str, str]) -> None:
         if (held.age_s is None or held.age_s > snapshot.FRESH_S) and snapshot.claim(path):
             _start_refresh(flags, kubeconfig, path)
     found = candidates(words, held.names)
-    output.text("\n".join(word[len(kept) :] for word in found if word.startswith(kept))) if found else None
+    if rest[0] == "bash":
+        found = bash_candidates(found, kept, rest[1])
+    if found:
+        output.text("\n".join(found))
 
 
 def _carried(said: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -10,7 +9,7 @@ from broker.cli.guest import Reached, become, resolve
 from broker.cli.invocation import Invocation
 from broker.cli.ssh_options import taken
 from broker.errors import UsageError
-from broker.paths.openssh import ClientFiles, Origin, copy_argv, remote_operand
+from broker.paths.openssh import ClientFiles, Origin, alias_command, copy_argv, remote_operand
 from broker.refs import Login, Target, parse_login, parse_port, parse_user
 
 
@@ -91,15 +90,9 @@ def shared_options(origin: Origin, files: ClientFiles) -> tuple[str, ...]:
 
     Our host word is the name of the key in known_hosts too, and HostName keeps a later one in the user's file away.
     """
-    environment = [f"{name}={value}" for name, value in origin.environment().items()]
-    words = [*(["env", *environment] if environment else []), *origin.program, *origin.options(), "proxy"]
-    for word in words:
-        if "\n" in word or "\r" in word or "\0" in word:
-            raise UsageError("a line end in a path or context name cannot stand in an ssh option")
-    command = " ".join(shlex.quote(word) for word in words).replace("%", "%%") + " %n %p"
     return (
         "-o",
-        f"ProxyCommand={command}",
+        f"ProxyCommand={alias_command(origin)}",
         "-o",
         "ProxyJump=none",
         "-o",

@@ -13,7 +13,8 @@ from pathlib import Path
 from broker.clean import Clean, clean, literal
 from broker.cli import exits, output
 from broker.cli.demo_bench import Bench
-from broker.cli.demo_steps import STEPS, Step, StepFailed
+from broker.cli.demo_seen import StepFailed
+from broker.cli.demo_steps import STEPS, Step
 from broker.cli.invocation import Invocation, own_words
 from broker.errors import Failed
 

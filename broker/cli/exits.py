@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from broker.errors import BrokerError
@@ -20,6 +20,8 @@ BROKEN_PIPE: Final = 141
 BEFORE_SSH: Final = 255
 """Exit status of ssh, scp and sftp where we failed before they ran (ssh(1), EXIT STATUS)."""
 
+_LINE_LIMIT: Final = 2048
+"""Characters of one line of ours at most."""
 _QUIET_S: Final = 1.0
 _FRAME_S: Final = 0.12
 _FRAMES: Final = "|/-\\"
@@ -37,11 +39,11 @@ def report(error: BrokerError, *, as_json: bool, status: int | None = None) -> N
         document = error.as_json() | ({} if status is None else {"exitStatus": status})
         _write(json.dumps(document, ensure_ascii=True) + "\n")
         return
-    lines = [f"error: {error.message} [{error.code}]"]
+    lines = [f"error: {_line(error.message)} [{error.code}]"]
     if error.cause:
-        lines.append(f"cause: {error.cause}")
+        lines.append(f"cause: {_line(error.cause)}")
     if error.next_step:
-        lines.append(f"next: {error.next_step}")
+        lines.append(f"next: {_line(error.next_step)}")
     _write("".join(f"{line}\n" for line in lines))
 
 
@@ -50,24 +52,42 @@ def warn(texts: Iterable[str]) -> None:
     for text in texts:
         if text not in _warned:
             _warned.add(text)
-            _write(f"warning: {text}\n")
+            _write(f"warning: {_line(text)}\n")
 
 
 def note(text: str) -> None:
     """Write one line that a person may want to know and a script may ignore."""
-    _write(f"note: {text}\n")
+    _write(f"note: {_line(text)}\n")
+
+
+def failure(where: str, error: BrokerError, *, count: int = 1) -> None:
+    """Write one line on what failed while the command goes on: where, what, why and what to do; `count` says how often."""
+    parts = [f"{error.message} [{error.code}]", error.cause, error.next_step]
+    often = f" ({count} times)" if count > 1 else ""
+    _write(_line(f"{where}: {'; '.join(part for part in parts if part)}{often}") + "\n")
+
+
+def event(document: Mapping[str, object]) -> None:
+    """Write one JSON object on one line: what happens while a command with -o json goes on."""
+    import json
+
+    _write(json.dumps(document, ensure_ascii=True) + "\n")
 
 
 @contextlib.contextmanager
-def progress(text: str) -> Iterator[None]:
-    """Say what is being waited for, once it takes over a second: a moving line on a terminal, else one plain line."""
+def progress(text: str) -> Iterator[Callable[[str], None]]:
+    """Say what is being waited for, once it takes over a second: a moving line on a terminal, else one plain line a text.
+
+    The block gets a function that puts another text in place of it.
+    """
     import threading
 
     done = threading.Event()
-    shower = threading.Thread(target=_show_progress, args=(text, done), name="progress", daemon=True)
+    said = [text]
+    shower = threading.Thread(target=_show_progress, args=(said, done), name="progress", daemon=True)
     shower.start()
     try:
-        yield
+        yield lambda other: said.__setitem__(0, other)
     finally:
         done.set()
         shower.join()
@@ -132,17 +152,38 @@ def defect(error: BaseException, *, debug: bool) -> BrokerError:
     )
 
 
-def _show_progress(text: str, done: threading.Event) -> None:
+def _show_progress(said: list[str], done: threading.Event) -> None:
     if done.wait(_QUIET_S):
         return
     if not _is_terminal():
-        _write(f"… {text}\n")
-        return
-    turn = 0
+        shown = ""
+        while True:
+            if said[0] != shown:
+                shown = said[0]
+                _write(f"… {_line(shown)}\n")
+            if done.wait(_FRAME_S):
+                return
+    turn, wide = 0, 0
     while not done.wait(_FRAME_S):
-        _write(f"\r{_FRAMES[turn % len(_FRAMES)]} {text}")
-        turn += 1
-    _write("\r" + " " * (len(text) + 2) + "\r")
+        line = _fitting(_line(said[0]))
+        _write(f"\r{_FRAMES[turn % len(_FRAMES)]} {line:<{wide}}")
+        turn, wide = turn + 1, len(line)
+    _write("\r" + " " * (wide + 2) + "\r")
+
+
+def _line(text: str) -> str:
+    """Who raises or warns has cleaned what is foreign; this holds where somebody forgot it."""
+    from broker.clean import clean
+
+    return clean(text, _LINE_LIMIT)
+
+
+def _fitting(text: str) -> str:
+    """Cut a line that would wrap: a carriage return goes back to the start of the last row only."""
+    import shutil
+
+    room = max(shutil.get_terminal_size().columns - 3, 10)
+    return text if len(text) <= room else text[: room - 1] + "…"
 
 
 def _is_terminal() -> bool:

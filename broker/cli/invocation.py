@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from broker.cli import exits
@@ -40,7 +40,11 @@ class Invocation:
         if self.lab is not None:
             return self.lab.kubeconfig
         given = self.parsed.text("kubeconfig")
-        return str(Path(given).expanduser().absolute()) if given else None
+        if not given:
+            return None
+        from broker.kube.kubefiles import absolute
+
+        return str(absolute(os.path.expanduser(given)))  # noqa: PTH111
 
     @property
     def namespace(self) -> str | None:

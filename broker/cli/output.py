@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from broker.clean import Clean
+from broker.clean import Clean, is_shown
 
 API_VERSION: Final = "vmbroker/v1"
 """`apiVersion` of every JSON and YAML document; such documents only ever grow."""
@@ -62,7 +62,9 @@ def names(words: Sequence[Clean]) -> None:
 
 
 def text(words: str) -> None:
-    """Write text of our own: help, scripts, a word for rsync."""
+    """Write text of our own: help, scripts, a word for rsync; names in it go out exactly, on a terminal without odd characters."""
+    if not words.isascii() or not words.replace("\n", "").isprintable():
+        words = "".join(char for char in words if char == "\n" or is_shown(char)) if _is_terminal() else words
     _write(words if words.endswith("\n") else words + "\n")
 
 
@@ -118,6 +120,30 @@ def is_colored(color: str) -> bool:
     if color != "auto":
         return color == "always"
     return _is_terminal() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def prepared(lines: Iterable[str]) -> None:
+    """Write lines whose words are clean and whose colours come from `tinted`, as they are."""
+    _write("".join(f"{line}\n" for line in lines))
+
+
+def width() -> int | None:
+    """Return the terminal's width in cells; None where stdout is no terminal."""
+    return _width()
+
+
+def can_show(text: str) -> bool:
+    """Say whether stdout's encoding has every character of a text."""
+    try:
+        text.encode((sys.stdout.encoding if sys.stdout is not None else None) or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def tinted(word: str, name: str) -> str:
+    """Return a word in a colour by name; as it is for a name that stands for none."""
+    return _tinted(word, name)
 
 
 def _shrunk(columns: Sequence[Column], sizes: list[int], width: int) -> list[int]:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from broker.cli import exits
 from broker.cli.guest import opened
 from broker.cli.invocation import Invocation
+from broker.errors import BrokerError
 from broker.tasks import run
 
 if TYPE_CHECKING:
     from broker.actions.vm_details import VmDetails
     from broker.actions.vm_rows import VmList
     from broker.config.settings import Settings
+    from broker.kube.endpoint import Endpoint
     from broker.refs import Target
 
 
@@ -40,7 +42,11 @@ def listed(invocation: Invocation, *, all_namespaces: bool, selector: str | None
             return await find_vms(broker, namespace=namespace, selector=selector, with_logins=wide)
 
     with exits.progress("listing VMs" + (f" of namespace {namespace}" if namespace else " of all namespaces")):
-        return Listing(found=run(find()), namespace=endpoint.namespace, settings=settings)
+        try:
+            found = run(find())
+        except BrokerError as exc:
+            raise _explained(endpoint, exc, verb="list", namespace=namespace) from exc
+    return Listing(found=found, namespace=endpoint.namespace, settings=settings)
 
 
 def shown(invocation: Invocation, target: Target, *, user: str | None, port: int | None) -> VmDetails:
@@ -55,4 +61,24 @@ def shown(invocation: Invocation, target: Target, *, user: str | None, port: int
             return await show_vm(broker, target, flag_user=user, flag_port=port)
 
     with exits.progress(f"reading {target}"):
-        return run(show())
+        try:
+            return run(show())
+        except BrokerError as exc:
+            raise _explained(
+                endpoint, exc, verb="get", namespace=target.namespace or endpoint.namespace, target=target
+            ) from exc
+
+
+def _explained(
+    endpoint: Endpoint, error: BrokerError, *, verb: str, namespace: str | None, target: Target | None = None
+) -> BrokerError:
+    """Return the error with its true cause: a new one, since an error is no cause of itself."""
+    from copy import copy
+
+    from broker.actions.explain_failure import explain_at
+    from broker.facts.roles import Right
+
+    resource = "virtualmachineinstances" if target is not None and target.kind == "vmi" else "virtualmachines"
+    right = Right(verb=verb, group="kubevirt.io", resource=resource, namespace=namespace)
+    found = explain_at(endpoint, error, right=right, target=target)
+    return copy(error) if found is error else found

@@ -33,6 +33,6 @@ def run(invocation: Invocation) -> int:
     else:
         for title, pairs in sections(details, time.time()):
             if title:
-                output.text(f"\n{title}")
+                output.text(f"\n{clean(title)}")
             output.fields([(name, clean(value)) for name, value in pairs])
     return 0

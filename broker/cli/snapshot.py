@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from broker.refs import is_name
+from broker.clean import is_plain
+from broker.refs import LABEL_LIMIT, is_name
 
 FRESH_S: Final = 20.0
 """A snapshot younger than this is not renewed."""
@@ -61,7 +62,7 @@ def place(environ: Mapping[str, str], *, kubeconfig: str | None, words: Sequence
             parts.append(f"{Path(path).absolute()} {state.st_mtime_ns} {state.st_size}")
     base = environ.get("XDG_CACHE_HOME", "")
     folder = Path(base) if base.startswith("/") else Path(home) / ".cache"
-    name = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    name = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return folder / "vmbroker" / "names" / f"{name}.json"
 
 
@@ -74,12 +75,20 @@ def read(path: Path) -> Held:
             if state.st_uid != os.geteuid() or state.st_size > SIZE_LIMIT_BYTES:
                 return nothing
             document = json.load(file)
-        vms = tuple((str(ns), str(name), str(kind)) for ns, name, kind in document["vms"] if is_name(name) and is_name(ns))
-        contexts = tuple(context for context in document["contexts"] if isinstance(context, str) and context.isprintable())
-        namespace = document["namespace"] if is_name(document["namespace"]) else "default"
+        vms = tuple((ns, name, kind) for ns, name, kind in document["vms"] if _is_vm(ns, name, kind))
+        contexts = tuple(context for context in document["contexts"] if isinstance(context, str) and is_plain(context))
+        namespace = document["namespace"] if _is_label(document["namespace"]) else "default"
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return nothing
     return Held(names=Names(namespace=namespace, contexts=contexts, vms=vms), age_s=max(time.time() - state.st_mtime, 0.0))
+
+
+def _is_label(value: object) -> bool:
+    return isinstance(value, str) and is_name(value) and "." not in value and len(value) <= LABEL_LIMIT
+
+
+def _is_vm(namespace: object, name: object, kind: object) -> bool:
+    return _is_label(namespace) and isinstance(name, str) and is_name(name) and kind in ("vm", "vmi")
 
 
 def write(path: Path, names: Names) -> None:

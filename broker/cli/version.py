@@ -40,6 +40,8 @@ def _server(invocation: Invocation) -> dict[str, str | None]:
             answers.put(_asked(invocation))
         except BrokerError as error:
             answers.put(error)
+        except Exception as error:  # in a thread nobody else would tell it
+            answers.put(exits.defect(error, debug=invocation.parsed.has("debug")))
 
     threading.Thread(target=ask, name="version", daemon=True).start()
     answer: dict[str, str | None] | BrokerError
@@ -71,7 +73,7 @@ def _git_version(body: bytes) -> str | None:
 
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     version = document.get("gitVersion") if isinstance(document, dict) else None
     return clean(version, 64) if isinstance(version, str) else None

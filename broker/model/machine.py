@@ -5,6 +5,8 @@ Source: KubeVirt staging/src/kubevirt.io/api/core/v1/schema.go and types.go (v1.
 
 from __future__ import annotations
 
+import msgspec
+
 from broker.model.meta import Present, Struct
 
 
@@ -80,11 +82,18 @@ class ResourceClaim(Struct, frozen=True):
     request_name: str | None = None
 
 
+class PodNetwork(Struct, frozen=True):
+    """The pod network; the CIDRs are those that the guest sees behind a masquerade interface."""
+
+    vm_network_cidr: str | None = msgspec.field(name="vmNetworkCIDR", default=None)
+    vm_ipv6_network_cidr: str | None = msgspec.field(name="vmIPv6NetworkCIDR", default=None)
+
+
 class Network(Struct, frozen=True):
     """`networks[]`: exactly one source is set on objects that passed admission."""
 
     name: str = ""
-    pod: Present | None = None
+    pod: PodNetwork | None = None
     multus: Multus | None = None
     resource_claim: ResourceClaim | None = None
 

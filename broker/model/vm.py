@@ -21,6 +21,12 @@ class VmSpec(Struct, frozen=True):
     template: Template | None = None
 
 
+class StartFailure(Struct, frozen=True):
+    """`status.startFailure`: how often in a row the VM's instances failed before they ran."""
+
+    consecutive_fail_count: int | None = None
+
+
 class VmStatus(Struct, frozen=True):
     """`status`; `created` and `ready` are absent, not false, on a VM that never ran."""
 
@@ -28,6 +34,7 @@ class VmStatus(Struct, frozen=True):
     created: bool | None = None
     ready: bool | None = None
     conditions: list[Condition] | None = None
+    start_failure: StartFailure | None = None
 
 
 class VirtualMachine(Struct, frozen=True):
@@ -70,6 +77,12 @@ class VirtualMachine(Struct, frozen=True):
     def conditions(self) -> list[Condition]:
         """`status.conditions`, those that KubeVirt copies from the VMI included."""
         return (self.status.conditions if self.status else None) or []
+
+    @property
+    def failed_starts(self) -> int:
+        """How many instances in a row failed before they ran (`status.startFailure`)."""
+        found = self.status.start_failure if self.status else None
+        return (found.consecutive_fail_count if found is not None else None) or 0
 
     @property
     def run_strategy(self) -> str:

@@ -46,6 +46,17 @@ class InterfaceStatus(Struct, frozen=True):
         return tuple(dict.fromkeys(address for address in listed if address))
 
 
+class MigrationState(Struct, frozen=True):
+    """`status.migrationState`, also of the last migration: it runs while it has a start and no end."""
+
+    source_node: str | None = None
+    target_node: str | None = None
+    start_timestamp: str | None = None
+    end_timestamp: str | None = None
+    completed: bool | None = None
+    failed: bool | None = None
+
+
 class VmiStatus(Struct, frozen=True):
     """`status`; `phase` is empty, Pending, Scheduling, Scheduled, Running, Succeeded, Failed or Unknown."""
 
@@ -54,6 +65,7 @@ class VmiStatus(Struct, frozen=True):
     interfaces: list[InterfaceStatus] | None = None
     conditions: list[Condition] | None = None
     guest_os: GuestOs | None = msgspec.field(name="guestOSInfo", default=None)
+    migration_state: MigrationState | None = None
 
 
 class VirtualMachineInstance(Struct, frozen=True):
@@ -92,6 +104,14 @@ class VirtualMachineInstance(Struct, frozen=True):
     def guest_os(self) -> GuestOs | None:
         """What the guest agent says of the system; None without an agent."""
         return self.status.guest_os if self.status else None
+
+    @property
+    def migration(self) -> MigrationState | None:
+        """The live migration that is under way (started, not ended); None otherwise."""
+        found = self.status.migration_state if self.status else None
+        if found is None or not found.start_timestamp or found.end_timestamp or found.completed:
+            return None
+        return found
 
     @property
     def owner_uid(self) -> str:

@@ -8,7 +8,7 @@ import statistics
 from tests.house.tree import ROOT, mirrors, public_definitions, sources
 
 LINE_LIMIT = 500
-JUDGES = {"captures", "kubectl"}
+JUDGES = {"captures", "clients", "kubectl", "kubectl_requests", "truth", "truth_captures", "virtctl_requests"}
 FORBIDDEN = {"utils", "util", "common", "helpers", "helper", "misc", "manager", "structs", "ctx"}
 
 

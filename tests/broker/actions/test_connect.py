@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.actions.connect import Reading, by_routes, login_of, open_guest, read_guest
+from broker.actions.connect import DOUBTFUL_S, Reading, by_routes, limit_of, login_of, open_guest, read_guest
 from broker.errors import GuestUnready, NotFound, NotPermitted
 from broker.kube.cold import ColdClient
 from broker.refs import Kind, parse_target
@@ -76,6 +76,14 @@ def test_a_stopped_vm_is_not_dialled(tmp_path: Path, shared: Path) -> None:
             open_guest(client, reading, 22, stream=settings().stream)
     assert caught.value.code == "vm-stopped"
     assert not any("portforward" in path for path in api.paths)
+
+
+def test_a_dial_that_will_most_likely_hang_gets_less_time(tmp_path: Path, shared: Path) -> None:
+    # sec-1 of the captures has a secondary network only, web-1 the pod network.
+    with client_on(tmp_path, replay(shared)) as (client, _):
+        assert limit_of(read(client, "sec-1"), 15.0) == DOUBTFUL_S
+        assert limit_of(read(client, "sec-1"), 1.0) == 1.0
+        assert limit_of(read(client, "web-1"), 15.0) == 15.0
 
 
 def routes(reading: Reading, answers: dict[Kind, Exception | str]) -> tuple[object, list[Kind]]:

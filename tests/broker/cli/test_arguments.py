@@ -133,3 +133,10 @@ def test_property_any_words_parse_or_are_a_usage_error_of_one_line(words: list[s
         assert error.message.isprintable()
         assert (error.next_step or "").isprintable()
     wants_json(words)
+
+
+def test_proxy_takes_the_words_that_a_virtctl_block_passes() -> None:
+    parsed = parse(["proxy", "--stdio=true", "vm/web/shop", "22"])
+    assert parsed.operands == ("vm/web/shop", "22")
+    with pytest.raises(UsageError, match="takes no value"):
+        parse(["proxy", "--stdio=false", "vm/web/shop", "22"])

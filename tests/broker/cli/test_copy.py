@@ -50,5 +50,5 @@ def test_sftp_takes_a_target_without_path() -> None:
 def test_options_for_two_guests_name_the_host_to_one_proxy_command() -> None:
     origin = Origin(program=("py", "-m", "x"), kubeconfigs=("/a b%",), context="it's")
     options = shared_options(origin, ClientFiles())
-    assert options[1] == "ProxyCommand=py -m x '--kubeconfig=/a b%%' '--context=it'\"'\"'s' proxy %n %p"
+    assert options[1] == "ProxyCommand=py -m x '--kubeconfig=/a b%%' '--context=it'\\''s' proxy '%n' %p"
     assert not any("HostKeyAlias" in option or "StrictHostKey" in option for option in options)

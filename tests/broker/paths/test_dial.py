@@ -11,6 +11,7 @@ def test_the_path_names_port_and_protocol() -> None:
     assert portforward_path("vm", "shop", "web.one", 22) == (
         "/apis/subresources.kubevirt.io/v1/namespaces/shop/virtualmachines/web.one/portforward/22/tcp"
     )
+    assert portforward_path("vmi", "shop", "web", 53, "udp").endswith("/virtualmachineinstances/web/portforward/53/udp")
     assert "/virtualmachineinstances/a%2Fb%3F/" in portforward_path("vmi", "shop", "a/b?", 1)
 
 

@@ -1,0 +1,1 @@
+"""Tests of the predicates that several rooms need."""
