@@ -104,7 +104,10 @@ async def check_credential(board: Board, endpoint: Endpoint) -> None:
             board.settle(unknown("credential", says, next_step="run `vmbroker version --server`, then doctor again"))
             raise NotLookedAt("the exec plugin wants to ask you") from exc
         acted = endpoint.impersonation.user
-        board.settle(ok("credential", f"{held.kind}" + (f", acting as {clean(acted)}" if acted else "")))
+        says = (held.kind if held.kind != "none" else "none: requests go out without one") + (
+            f", acting as {clean(acted)}" if acted else ""
+        )
+        board.settle(unknown("credential", says) if held.kind == "none" else ok("credential", says), is_passable=True)
         board.settle(expiry_check(held.kind, held.expires_at, time.time()))
 
 

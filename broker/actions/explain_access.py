@@ -101,16 +101,25 @@ def absent(client: Reader, error: BrokerError) -> BrokerError:
         is_kubernetes = bool(version) and isinstance(version, str)
     except NotPermitted:
         is_kubernetes = True
-    except (BrokerError, ValueError, RecursionError):
+    except BrokerError as exc:
+        if exc.code != "api-absent":
+            return error
+        is_kubernetes = False
+    except (ValueError, RecursionError):
         is_kubernetes = False
     if not is_kubernetes:
-        return error
+        return Unreachable(
+            error.message,
+            code=error.code,
+            cause="what answers at this address and path is no Kubernetes API server: it knows no /version either",
+            next_step="check the server URL and its path in the kubeconfig",
+        )
     told = f" ({clean(version, 40)})" if version else ""
     return Unreachable(
         "KubeVirt is not installed on this cluster",
         code="kubevirt-absent",
         cause=f"its API server{told} answers and knows no API group kubevirt.io",
-        next_step="name another cluster with --context (kubectl config get-contexts lists yours), or have KubeVirt installed here",
+        next_step="name another cluster with --context (see kubectl config get-contexts), or have KubeVirt installed here",
     )
 
 

@@ -48,7 +48,7 @@ def background(bench: Bench, *words: str) -> Iterator[subprocess.Popen[bytes]]:
         end(process)
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
     """End an ssh: one that gets SIGTERM just before it polls sleeps on (OpenSSH 9.2), so it is killed in the end."""
     process.terminate()
     try:

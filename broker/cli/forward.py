@@ -123,7 +123,7 @@ def _say_ready(found: Ready, *, as_json: bool) -> None:
     reading = found.reading
     exits.warn(clean(warning) for warning in reading.warnings)
     if as_json:
-        output.json(
+        output.json_line(
             {
                 "apiVersion": output.API_VERSION,
                 "kind": "Forward",

@@ -49,6 +49,15 @@ def json(document: Mapping[str, object]) -> None:
     _write(encoder.dumps(document, ensure_ascii=True, indent=2) + "\n")
 
 
+def json_line(document: Mapping[str, object]) -> None:
+    """Write one JSON document on one line and flush it: for a program that goes on running and is read line by line."""
+    import json as encoder
+
+    _write(encoder.dumps(document, ensure_ascii=True) + "\n")
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
 def yaml(document: Mapping[str, object]) -> None:
     """Write one YAML document, ASCII only, keys in their given order."""
     import yaml as encoder
@@ -62,7 +71,7 @@ def names(words: Sequence[Clean]) -> None:
 
 
 def text(words: str) -> None:
-    """Write text of our own: help, scripts, a word for rsync; names in it go out exactly, on a terminal without odd characters."""
+    """Write text of our own: help, scripts, a word for rsync; names in it go out exactly, but on a terminal cleaned."""
     if not words.isascii() or not words.replace("\n", "").isprintable():
         words = "".join(char for char in words if char == "\n" or is_shown(char)) if _is_terminal() else words
     _write(words if words.endswith("\n") else words + "\n")

@@ -229,7 +229,9 @@ def _dropped(facts: DialFacts, error: BrokerError, admitted: Admission | None) -
         next_step = f"admit KubeVirt's namespace to TCP {facts.port} there; {next_step}"
     elif admitted is not None and facts.has_primary_udn is False and first is not None:
         cause = f"no NetworkPolicy stands before {address}; {_guests_own(facts, is_rejected)}"
-        next_step = f"open TCP {facts.port} in the guest's firewall, by its console: {_console(facts)}"
+        next_step = f"look at the guest by its console: {_console(facts)}"
+        if facts.is_agent_connected:
+            next_step = f"open TCP {facts.port} in the guest's firewall, by its console: {_console(facts)}"
     return GuestUnready(
         f"{facts.where} rejects connections" if is_rejected else error.message,
         code=error.code,

@@ -15,7 +15,7 @@ from typing import Any
 from broker.errors import BrokerError, Unreachable
 from broker.kube.answer import call_of
 from broker.kube.guest_answers import unanswered
-from broker.kube.status import error_from_response
+from broker.kube.status import VIRT_API_NEXT, error_from_response
 from broker.model.pages import decode_vm, decode_vmi
 from broker.model.surroundings import Pod, decode_pods, decode_policies
 from broker.model.vm import VirtualMachine
@@ -228,8 +228,8 @@ MOVING = {"startTimestamp": "2026-11-25T08:00:00Z", "sourceNode": "node-1", "tar
 AWAY = Unreachable(
     "the API server cannot reach KubeVirt's virt-api",
     code="virt-api-unreachable",
-    cause="service unavailable",
-    next_step="look at it",
+    cause="the API server says: service unavailable",
+    next_step=VIRT_API_NEXT,
 )
 
 

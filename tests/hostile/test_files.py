@@ -117,7 +117,7 @@ def test_hostile_settings_leave_clean_bytes(title: str, desk: Desk, runner: Zygo
     for step, body in enumerate(bodies if IS_FULL else bodies[:3]):
         path.write_bytes(body)
         path.chmod(0o600)
-        for words in (("config", "check"), _turn(title, step)[0]):
+        for words in (("config", "check"), _turn(title, step)[0])[step % 2 :] if not IS_FULL else COMMANDS:
             judge(runner.run(["--set", "api.connect_s=1", *words], desk.env), words)
 
 
@@ -137,7 +137,8 @@ def test_a_hostile_ssh_configuration_is_reported_in_clean_bytes(title: str, desk
     path = folder / "config"
     path.write_bytes(b"\n".join(lines))
     path.chmod(0o600)
-    for words in (["ssh-config", "check"], ["doctor", "--budget", "2"]):
+    also_doctor = IS_FULL or list(_ALL).index(title) % 4 == 0
+    for words in (["ssh-config", "check"], *([["doctor", "--budget", "2"]] if also_doctor else [])):
         judge(runner.run(words, desk.env), words)
     assert path.read_bytes() == b"\n".join(lines)
     assert not (desk.home / "canary").exists()

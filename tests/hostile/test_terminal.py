@@ -127,9 +127,12 @@ _PLACES: Final[tuple[Callable[[str, str], list[str]], ...]] = (
 @pytest.mark.parametrize("title", TEXTS)
 def test_hostile_words_on_the_command_line_leave_clean_bytes(title: str, desk: Desk, runner: Zygote) -> None:
     names = [command.name for command in COMMANDS if command.name not in ("demo", "__refresh")]
+    turn = list(TEXTS).index(title)
     for index, name in enumerate(names):
+        if not IS_FULL and (index + turn) % 2:
+            continue
         for step in range(len(_PLACES)) if IS_FULL else (0,):
-            place = _PLACES[(index + step + list(TEXTS).index(title)) % len(_PLACES)]
+            place = _PLACES[(index + step + turn) % len(_PLACES)]
             words = filled(place(name, TEXTS[title]), target="", text="", desk=desk)
             words = [word.replace("\0", "")[:100_000] for word in words]
             if name == "forward":

@@ -1,4 +1,7 @@
-"""What virt-controller wants of a VM: that an instance is made, that it ends, or nothing (KubeVirt pkg/virt-controller/watch/vm)."""
+"""What virt-controller wants of a VM: that an instance is made, that it ends, or nothing.
+
+Rules: KubeVirt pkg/virt-controller/watch/vm and the captures `reactions-vm-*`.
+"""
 
 from __future__ import annotations
 

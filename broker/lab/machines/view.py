@@ -25,8 +25,8 @@ __all__ = [
     "View",
     "condition",
     "is_marked",
-    "without_condition",
     "with_condition",
+    "without_condition",
 ]
 
 Json = dict[str, Any]
@@ -59,8 +59,7 @@ class Domain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One VM at one moment: fresh copies of its objects (a step may change them), its launcher pod, `now` as objects write it.
-    """
+    """One VM at one moment: its objects (fresh copies), its launcher pod, `now` as objects write it and in seconds."""
 
     namespace: str
     name: str
@@ -104,7 +103,7 @@ class Tell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestOrder:
-    """What happens to the guest: prepare (a place and addresses), start, stop, pause, resume, reboot or release."""
+    """What happens to the guest: start, stop, pause, resume, reboot or release (its addresses are free again)."""
 
     order: str
 
@@ -114,7 +113,10 @@ Effect = Put | Delete | Tell | GuestOrder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """The next change of one actor: due `after_s` seconds (of pace 1) after it became possible; `is_scaled` false: real seconds."""
+    """The next change of one actor, due `after_s` seconds after it became possible.
+
+    Seconds are those of pace 1; with `is_scaled` false they are real ones.
+    """
 
     name: str
     effects: tuple[Effect, ...]

@@ -72,15 +72,13 @@ def _conditions(old: Json, vmi: Json | None, view: View) -> list[Json]:
     if vmi is None:
         rest = [c for c in old.get("conditions") or () if c.get("type") != "Ready"]
         return [_ready(old, "VMINotExists", "VMI does not exist", view.now), *rest]
-    ready = condition(vmi, "Ready")
-    if ready is None:
-        ready = _ready(old, "VMIConditionMissing", "VMI is missing the Ready condition", view.now)
+    ready = condition(vmi, "Ready") or _ready(old, "VMIConditionMissing", "VMI is missing the Ready condition", view.now)
     copied = [c for c in (vmi.get("status") or {}).get("conditions") or () if c.get("type") != "Ready"]
     return [ready, *copied, *own]
 
 
 def _ready(old: Json, reason: str, message: str, now: str) -> Json:
-    before = next((c for c in old.get("conditions") or () if c.get("type") == "Ready"), None)
+    before: Json | None = next((c for c in old.get("conditions") or () if c.get("type") == "Ready"), None)
     if before is not None and before.get("reason") == reason:
         return before
     return {

@@ -12,7 +12,6 @@ from broker.lab.machines.view import (
     VMS,
     Delete,
     Effect,
-    GuestOrder,
     Json,
     Put,
     Step,
@@ -42,11 +41,10 @@ def vm_step(view: View) -> Step | None:
     wish = wish_of(view)
     if wish.verb == "stop":
         return _stop(view, wish)
-    if wish.verb == "start" and not _has_leftovers(vm, status):
+    is_told = status == vm.get("status")
+    if wish.verb == "start" and (is_told or not (_has_leftovers(vm, status) or retry_in_s(vm, view.now_s))):
         return _start(view)
-    if status != vm.get("status"):
-        return Step(name="vm status", effects=(Put(resource=VMS, obj={**vm, "status": status}),))
-    return None
+    return None if is_told else Step(name="vm status", effects=(Put(resource=VMS, obj={**vm, "status": status}),))
 
 
 def _has_leftovers(vm: Json, status: Json) -> bool:
@@ -79,8 +77,7 @@ def _start(view: View) -> Step:
     made = new_instance(vm, view.now)
     message = f"Started the virtual machine by creating the new virtual machine instance {view.name}"
     told = Tell(kind="VirtualMachine", reason="SuccessfulCreate", message=message, uid=vm["metadata"]["uid"])
-    effects: tuple[Effect, ...] = (Put(resource=VMIS, obj=made), told, GuestOrder(order="prepare"))
-    return Step(name="vmi made", effects=effects, after_s=0.05)
+    return Step(name="vmi made", effects=(Put(resource=VMIS, obj=made), told), after_s=0.05)
 
 
 def _stop(view: View, wish: Wish) -> Step:

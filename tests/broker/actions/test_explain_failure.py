@@ -142,7 +142,7 @@ CASES: list[tuple[str, dict[str, Answer], str, int, tuple[str, ...]]] = [
     ("elsewhere unread", {VM: NOT_FOUND, VMI: NOT_FOUND}, "vm-not-found", 3, ("is unknown", "you may not list VMs")),
     ("no KubeVirt", {VM: ABSENT, VMI: ABSENT, "/version": answer({"gitVersion": "v1.36.2"})},
      "kubevirt-absent", 5, ("KubeVirt is not installed", "v1.36.2")),
-    ("no API server there", {VM: ABSENT, VMI: ABSENT, "/version": ABSENT}, "api-absent", 5, ("does not know the KubeVirt API",)),
+    ("no API server there", {VM: ABSENT, VMI: ABSENT, "/version": ABSENT}, "api-absent", 5, ("does not know the KubeVirt API", "no Kubernetes API server")),
     ("no virt-api", {**WELL, FORWARD: ABSENT, FORWARD.replace("virtualmachines", "virtualmachineinstances"): ABSENT},
      "virt-api-absent", 5, ("not its virt-api",)),
     ("token refused", {VM: refused(401, "Unauthorized", "Unauthorized")}, "unauthorized", 4, ("unknown which", "user 'u'")),

@@ -43,7 +43,7 @@ def running(lab: RunningLab, *words: str, lines: int = 1) -> Iterator[tuple[subp
         told: list[str] = []
         while line := process.stdout.readline():
             told.append(line.rstrip("\n"))
-            if line == "}\n" or ("json" not in words and len(told) == lines):
+            if line.startswith("{") or ("json" not in words and len(told) == lines):
                 break
         assert told, process.stderr.read()
         yield process, told
