@@ -180,7 +180,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         statuses=(0, 1, 2),
         text=(
             "Lists every check as ok, failed or unknown, each failure with its cause and the next step."
-            " Ends with 1 where a check failed."
+            " A check that has no answer when the budget ends is unknown. Ends with 1 where a check failed."
         ),
         examples=(
             ("vmbroker doctor", "the cluster, your rights and your ssh configuration"),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from broker.clean import Clean, is_shown
+from broker.clean import Clean, clean
 
 API_VERSION: Final = "vmbroker/v1"
 """`apiVersion` of every JSON and YAML document; such documents only ever grow."""
@@ -72,8 +72,8 @@ def names(words: Sequence[Clean]) -> None:
 
 def text(words: str) -> None:
     """Write text of our own: help, scripts, a word for rsync; names in it go out exactly, but on a terminal cleaned."""
-    if not words.isascii() or not words.replace("\n", "").isprintable():
-        words = "".join(char for char in words if char == "\n" or is_shown(char)) if _is_terminal() else words
+    if not (words.isascii() and words.replace("\n", "").isprintable()) and _is_terminal():
+        words = "\n".join(clean(line, len(line)) for line in words.split("\n"))
     _write(words if words.endswith("\n") else words + "\n")
 
 

@@ -21,6 +21,7 @@ from asyncssh.channel import SSHChannel
 
 from broker.lab.asyncssh_child import Command, run_command
 from broker.lab.guest import Guest
+from broker.lab.guest_ports import Blackhole, blackhole
 from broker.lab.ssh_keys import ssh_key
 
 __all__ = ["AsyncsshGuest"]
@@ -47,6 +48,8 @@ class AsyncsshGuest:
         self.port = port
         self._homes = folder / "home"
         self._acceptor: asyncssh.SSHAcceptor | None = None
+        self._key: asyncssh.SSHKey | None = None
+        self._hole: Blackhole | None = None
         self._connections: set[asyncssh.SSHServerConnection] = set()
         self._sessions = 0
         self._idle = asyncio.Event()
@@ -54,11 +57,30 @@ class AsyncsshGuest:
 
     async def start(self) -> None:
         """Make homes and host key, and listen."""
-        key = await asyncio.to_thread(self._prepare)
+        self._key = await asyncio.to_thread(self._prepare)
+        await self._listen()
+
+    async def pause(self) -> None:
+        """Take the port away and let it swallow what connects; sessions that are open go on."""
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is None:
+            return
+        # Not awaited until closed: that would wait for the sessions that stay open.
+        acceptor.close()
+        self._hole = await blackhole(self._address, self.port)
+
+    async def resume(self) -> None:
+        """Listen again."""
+        hole, self._hole = self._hole, None
+        if hole is not None:
+            hole.close()
+            await self._listen()
+
+    async def _listen(self) -> None:
         self._acceptor = await asyncssh.listen(
             self._address,
             self.port,
-            server_host_keys=[key],
+            server_host_keys=[self._key],
             server_factory=lambda: _Door(self._guest, self._session, self._connections),
             encoding=None,
             line_editor=False,
@@ -68,11 +90,12 @@ class AsyncsshGuest:
         self.port = self._acceptor.get_port()
 
     def is_alive(self) -> bool:
-        """Whether it listens."""
-        return self._acceptor is not None
+        """Whether it listens, or is paused."""
+        return self._acceptor is not None or self._hole is not None
 
     async def stop(self) -> None:
         """Stop listening and cut the connections."""
+        await self.resume()
         acceptor, self._acceptor = self._acceptor, None
         if acceptor is not None:
             acceptor.close()

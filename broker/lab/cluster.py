@@ -15,17 +15,21 @@ from broker.lab.answers import absent_page
 from broker.lab.api import ApiServer, SubresourceHandler
 from broker.lab.authn import Identities, User
 from broker.lab.certificates import Authority, server_context
+from broker.lab.controllers import Controllers
 from broker.lab.crd_files import CRDS, Definitions, read_definitions
 from broker.lab.door import Door, listener_for
 from broker.lab.faults import Event, Faults
 from broker.lab.guestinfo import GuestInformation
 from broker.lab.guests import Guests, ssh_port_here
 from broker.lab.kubeconfigs import kubeconfig_path, write_kubeconfigs
+from broker.lab.lifecycle import Lifecycle
 from broker.lab.objects import Objects
 from broker.lab.openapi import read_documents
 from broker.lab.paths import SubresourcePath
+from broker.lab.places import Places
 from broker.lab.portforward import PortForward
-from broker.lab.seed import guests_of, plant
+from broker.lab.seed import accounts_in, guests_of, plant
+from broker.lab.seed_networks import NODES
 from broker.lab.ssh_keys import ssh_key
 from broker.lab.tunnel import Pace
 from broker.lab.virtapi import NotAvailable, VirtApi
@@ -57,6 +61,10 @@ class ClusterSettings:
     openapi: Path | None = None
     """A folder of kube-apiserver's OpenAPI v3 documents to show in place of our small ones."""
     faults: Faults = field(default_factory=Faults)
+    pace: float = 1.0
+    """What the times between the controllers' steps are multiplied with; 1 is near the real ones, 0 is at once."""
+    agent_scale: float = 1.0
+    """The same for the delays of the guest agent, which are longer."""
 
 
 class Cluster:
@@ -74,6 +82,7 @@ class Cluster:
         self.ssh_port = 22
         self.guests: Guests | None = None
         self.portforward: PortForward | None = None
+        self.controllers: Controllers | None = None
         self.api: ApiServer | None = None
         self.door: Door | None = None
         self._definitions = Definitions()
@@ -142,11 +151,13 @@ class Cluster:
             unrouted_s=settings.unrouted_s,
             translate=None if self.guests is None else self.guests.translate,
         )
+        self.controllers = await stack.enter_async_context(self._controllers().running())
         virt = VirtApi(
             allowed=self.api.authoriser.allowed,
             portforward=self.portforward.serve,
             information=GuestInformation(self.objects).answer,
             faults=self.faults,
+            lifecycle=Lifecycle(self.objects, ask=self.controllers.ask).answer,
         )
         self.api.subresources = _handler(virt)
         names = ("127.0.0.1", "::1", "localhost", "kube.lab.example")
@@ -161,6 +172,18 @@ class Cluster:
         await self.door.open(listener)
         self.faults.happen = self._happen
         stack.callback(setattr, self.faults, "happen", None)
+
+    def _controllers(self) -> Controllers:
+        return Controllers(
+            self.objects,
+            places=Places(network=self.network if self.guests is not None else ""),
+            guests=self.guests,
+            accounts=accounts_in,
+            ssh_port=self.ssh_port,
+            nodes=NODES,
+            pace=self.settings.pace,
+            agent_scale=self.settings.agent_scale,
+        )
 
     def _happen(self, event: Event) -> None:
         """Do what a fault set while the lab runs asks for."""

@@ -21,6 +21,7 @@ __all__ = ["main"]
 _FLEET_LIMIT = 10_000
 _LOOK_EVERY_S = 0.5
 _PONG_DEADLINE_S = 60.0
+_FACTOR_LIMIT = 100.0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -80,6 +81,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--fault", action="append", default=[], metavar="NAME", help="go wrong: " + ", ".join(FAULT_NAMES))
         command.add_argument("--crds", type=_folder, metavar="DIR", help="CustomResourceDefinitions to list and explain")
         command.add_argument("--openapi", type=_folder, metavar="DIR", help="a kube-apiserver's OpenAPI v3 documents to show")
+        command.add_argument(
+            "--pace", type=_factor, default=1.0, metavar="F", help="times of starts and stops, 1 as on a cluster, 0 at once"
+        )
+        command.add_argument(
+            "--agent-scale", type=_factor, default=1.0, metavar="F", help="the same for the guest agents (about 20 s at 1)"
+        )
         command.add_argument("--guests", choices=("sshd", "asyncssh"), help="what the guests run (default: sshd where it can)")
     run.add_argument("--held", action="store_true", help=argparse.SUPPRESS)
     down = commands.add_parser("down", help="stop the lab")
@@ -114,6 +121,8 @@ async def _serve(given: argparse.Namespace, state_dir: Path, faults: Faults) -> 
         pong_deadline_s=given.pong_deadline,
         faults=faults,
         guest_kind=given.guests,
+        pace=given.pace,
+        agent_scale=given.agent_scale,
         crds=given.crds,
         openapi=given.openapi,
     )
@@ -153,6 +162,7 @@ async def _serve(given: argparse.Namespace, state_dir: Path, faults: Faults) -> 
 def _up(given: argparse.Namespace, state_dir: Path) -> int:
     _faults(given)
     options = ["--vms", str(given.vms), "--pong-deadline", str(given.pong_deadline)]
+    options += ["--pace", str(given.pace), "--agent-scale", str(given.agent_scale)]
     options += [word for fault in given.fault for word in ("--fault", fault)]
     for name in ("guests", "crds", "openapi"):
         value = getattr(given, name)
@@ -250,6 +260,16 @@ def _fleet(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > _FLEET_LIMIT:
         raise argparse.ArgumentTypeError(f"a number from 0 to {_FLEET_LIMIT} is needed")
     return int(text)
+
+
+def _factor(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= _FACTOR_LIMIT:
+        raise argparse.ArgumentTypeError(f"a number from 0 to {_FACTOR_LIMIT:g} is needed")
+    return number
 
 
 def _folder(text: str) -> Path:

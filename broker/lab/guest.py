@@ -54,3 +54,9 @@ class GuestServer(Protocol):
 
     async def stop(self) -> None:
         """End it and everything it started."""
+
+    async def pause(self) -> None:
+        """Freeze it: its port takes connections, or not even that, and says nothing."""
+
+    async def resume(self) -> None:
+        """Let it go on where it was."""

@@ -1,4 +1,7 @@
-"""The guests of the lab: for each running VM of the seed a real SSH server and a few plain ports on loopback addresses."""
+"""The guests of the lab: for each running VM a real SSH server and a few plain ports on loopback addresses.
+
+Those of the seed start together; later each starts, stops, pauses and resumes by itself.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,12 @@ class Guests:
     force: str | None = None
     kind: str = ""
     _servers: dict[str, GuestServer] = field(default_factory=dict)
-    _plain: list[PlainPorts] = field(default_factory=list)
-    _blackholes: list[Blackhole] = field(default_factory=list)
+    _plain: dict[str, PlainPorts] = field(default_factory=dict)
+    _blackholes: dict[str, Blackhole] = field(default_factory=dict)
     _mapped: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
+    _mode: sshd_guest.Mode | None = None
+    _host_names: str = ""
+    _indices: dict[str, int] = field(default_factory=dict)
 
     async def __aenter__(self) -> Self:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -47,27 +53,15 @@ class Guests:
         elif self.force == "sshd" and mode is None:
             raise RuntimeError("OpenSSH's sshd cannot run in mount namespaces here")
         self.kind = "asyncssh" if mode is None else "sshd"
-        names = "".join(f"{g.address} {g.name}.{g.namespace} {g.name}\n" for g in self.guests)
+        self._mode = mode
+        self._host_names = "".join(f"{g.address} {g.name}.{g.namespace} {g.name}\n" for g in self.guests)
         try:
             async with Supervisor("guests") as tasks:
                 starting = []
-                for index, guest in enumerate(self.guests):
-                    if guest.is_filtered:
-                        await self._darken(guest)
-                        continue
-                    self._plain.append(await PlainPorts.open(guest.address, self._listening_address(guest)))
-                    self._map_plain(guest)
-                    if not guest.speaks_ssh:
-                        continue
-                    folder = self.directory / f"{guest.namespace}.{guest.name}"
-                    server: GuestServer
-                    if mode is not None:
-                        server = sshd_guest.SshdGuest(guest, folder, index=index, mode=mode, host_names=names)
-                    else:
-                        port = 0 if self.has_one_address else guest.ssh_port
-                        server = asyncssh_guest.AsyncsshGuest(guest, folder, self._listening_address(guest), port)
-                    self._servers[guest.key] = server
-                    starting.append(tasks.start(self._start(guest, server), name=guest.key))
+                for guest in self.guests:
+                    server = await self._open(guest)
+                    if server is not None:
+                        starting.append(tasks.start(self._start(guest, server), name=guest.key))
                 for task in starting:
                     await task
         except BaseException:
@@ -84,13 +78,40 @@ class Guests:
         """End every guest; harmless when repeated."""
         for server in self._servers.values():
             await server.stop()
-        for ports in self._plain:
+        for ports in self._plain.values():
             ports.close()
-        for hole in self._blackholes:
+        for hole in self._blackholes.values():
             hole.close()
         self._servers.clear()
         self._plain.clear()
         self._blackholes.clear()
+
+    async def start_one(self, guest: Guest) -> None:
+        """Start one guest, in place of the one of its name; OSError or RuntimeError where it cannot be."""
+        await self.stop_one(guest.key)
+        server = await self._open(guest)
+        if server is not None:
+            await self._start(guest, server)
+
+    async def stop_one(self, key: str) -> None:
+        """End one guest (`namespace/name`), its connections with it; nothing happens where none runs."""
+        server = self._servers.pop(key, None)
+        if server is not None:
+            await server.stop()
+        if (ports := self._plain.pop(key, None)) is not None:
+            ports.close()
+        if (hole := self._blackholes.pop(key, None)) is not None:
+            hole.close()
+
+    async def pause(self, key: str) -> None:
+        """Freeze a guest's SSH server: its port and its sessions hang. Its plain ports go on."""
+        if (server := self._servers.get(key)) is not None:
+            await server.pause()
+
+    async def resume(self, key: str) -> None:
+        """Let a paused guest go on."""
+        if (server := self._servers.get(key)) is not None:
+            await server.resume()
 
     def translate(self, address: str, port: int) -> tuple[str, int]:
         """Return where a guest's address and port really listen on this machine."""
@@ -104,21 +125,36 @@ class Guests:
 
     def ports(self) -> dict[str, dict[str, int]]:
         """Each guest's plain ports by service: echo, discard, chargen."""
-        return {ports.address: dict(ports.numbers) for ports in self._plain}
+        return {ports.address: dict(ports.numbers) for ports in self._plain.values()}
 
     def _listening_address(self, guest: Guest) -> str:
         return "127.0.0.1" if self.has_one_address else guest.address
 
-    async def _darken(self, guest: Guest) -> None:
-        hole = await blackhole(self._listening_address(guest), 0 if self.has_one_address else guest.ssh_port)
-        self._blackholes.append(hole)
+    async def _open(self, guest: Guest) -> GuestServer | None:
+        """Open everything of a guest but its SSH server, and return that, not started yet; None for one without."""
+        if guest.is_filtered:
+            hole = await blackhole(self._listening_address(guest), 0 if self.has_one_address else guest.ssh_port)
+            self._blackholes[guest.key] = hole
+            if self.has_one_address:
+                self._mapped[guest.address, guest.ssh_port] = ("127.0.0.1", hole.port)
+            return None
+        ports = self._plain[guest.key] = await PlainPorts.open(guest.address, self._listening_address(guest))
         if self.has_one_address:
-            self._mapped[guest.address, guest.ssh_port] = ("127.0.0.1", hole.port)
-
-    def _map_plain(self, guest: Guest) -> None:
-        if self.has_one_address:
-            for number, real in self._plain[-1].standard():
+            for number, real in ports.standard():
                 self._mapped[guest.address, number] = ("127.0.0.1", real)
+        if not guest.speaks_ssh:
+            return None
+        folder = self.directory / f"{guest.namespace}.{guest.name}"
+        index = self._indices.setdefault(guest.key, len(self._indices))
+        server: GuestServer
+        if self._mode is not None:
+            names = f"{guest.address} {guest.name}.{guest.namespace} {guest.name}\n{self._host_names}"
+            server = sshd_guest.SshdGuest(guest, folder, index=index, mode=self._mode, host_names=names)
+        else:
+            port = 0 if self.has_one_address else guest.ssh_port
+            server = asyncssh_guest.AsyncsshGuest(guest, folder, self._listening_address(guest), port)
+        self._servers[guest.key] = server
+        return server
 
     async def _start(self, guest: Guest, server: GuestServer) -> None:
         await server.start()

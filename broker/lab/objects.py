@@ -162,7 +162,8 @@ class Objects:
         """Create or replace one object and return what was stored.
 
         Fills in uid, creationTimestamp and generation where they are missing, always the resourceVersion; a changed
-        `spec` of an object that has a generation raises it. Raises ValueError for an object without a name.
+        `spec` of an object that has a generation raises it, and so does its mark of deletion. Raises ValueError for an
+        object without a name.
         """
         metadata = dict(obj.get("metadata") or {})
         name = metadata.get("name")
@@ -317,7 +318,8 @@ class Objects:
             metadata.setdefault(field, before["metadata"].get(field))
         generation = before["metadata"].get("generation")
         if isinstance(generation, int):
-            metadata["generation"] = generation + (before.get("spec") != obj.get("spec"))
+            is_marked = bool(metadata.get("deletionTimestamp")) and not before["metadata"].get("deletionTimestamp")
+            metadata["generation"] = generation + (is_marked or before.get("spec") != obj.get("spec"))
 
 
 def _encode(obj: Mapping[str, Any], resource: str) -> bytes:

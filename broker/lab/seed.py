@@ -14,7 +14,7 @@ from broker.lab.seed_access import access_objects
 from broker.lab.seed_machine import Machine, Nic, machine_objects
 from broker.lab.seed_networks import NODES, cluster_objects, network_objects
 
-__all__ = ["NAMESPACES", "guests_of", "machines", "plant"]
+__all__ = ["NAMESPACES", "accounts_in", "guests_of", "machines", "plant"]
 
 NAMESPACES = ("shop", "team-a", "team-b", "infra")
 _FLEET = 10
@@ -100,7 +100,7 @@ def plant(objects: Objects, *, network: str, keys: tuple[str, ...], ssh_port: in
         access_objects(),
     ]
     for machine in machines(network):
-        if ssh_port != SSH_PORT and machine.guest == "real":
+        if ssh_port != SSH_PORT and (machine.guest == "real" or machine.state == "stopped"):
             machine = replace(machine, annotations={**machine.annotations, "vmbroker.io/ssh-port": str(ssh_port)})
         everything.append(machine_objects(machine, keys=keys))
     everything.extend(machine_objects(_fleet_machine(number), keys=keys) for number in range(fleet))
@@ -115,7 +115,7 @@ def guests_of(objects: Objects, *, network: str, ssh_port: int = SSH_PORT) -> It
         if machine.guest == "none":
             continue
         stored = objects.get("virtualmachineinstances.kubevirt.io", machine.namespace, machine.name)
-        accounts = _accounts(stored["spec"]) if stored is not None else ()
+        accounts = accounts_in(stored["spec"]) if stored is not None else ()
         address = next(address for nic in machine.nics for address in nic.addresses if address.startswith(f"{network}."))
         yield Guest(
             namespace=machine.namespace,
@@ -128,7 +128,8 @@ def guests_of(objects: Objects, *, network: str, ssh_port: int = SSH_PORT) -> It
         )
 
 
-def _accounts(spec: dict[str, Any]) -> tuple[Account, ...]:
+def accounts_in(spec: dict[str, Any]) -> tuple[Account, ...]:
+    """Return the users that an instance's cloud-init makes, with their keys."""
     found: list[Account] = []
     for volume in spec.get("volumes") or ():
         data = (volume.get("cloudInitNoCloud") or {}).get("userData") or ""

@@ -10,16 +10,14 @@ from typing import Any
 
 import yaml
 
+from broker.lab.machines.domain import SYSTEMS
+from broker.lab.machines.view import PAUSE_GATE
+
 __all__ = ["MADE_AT", "Machine", "Nic", "machine_objects"]
 
 Json = dict[str, Any]
 MADE_AT = "2026-11-01T08:00:00Z"
 _SPACE = uuid.UUID("6f0f6b5e-3a5b-4f57-9d1c-6f1d2a5f9b11")
-_SYSTEMS: Mapping[str, Json] = {
-    "fedora": {"id": "fedora", "name": "Fedora Linux", "prettyName": "Fedora Linux 42 (Cloud Edition)", "version": "42"},
-    "debian": {"id": "debian", "name": "Debian GNU/Linux", "prettyName": "Debian GNU/Linux 12 (bookworm)", "version": "12"},
-    "centos": {"id": "centos", "name": "CentOS Stream", "prettyName": "CentOS Stream 9", "version": "9"},
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +114,7 @@ def _vmi(machine: Machine, spec: Json) -> Json:
         shown = sorted(reported, key=lambda nic: (not nic.in_spec, nic.network != "pod"))
         status["interfaces"] = [_nic_status(machine, nic) for nic in shown]
         if machine.has_agent:
-            status["guestOSInfo"] = dict(_SYSTEMS[machine.system])
+            status["guestOSInfo"] = dict(SYSTEMS[machine.system])
     metadata = _metadata("VirtualMachineInstance", machine, labels, {} if machine.has_vm else dict(machine.annotations))
     if machine.has_vm:
         metadata["ownerReferences"] = [
@@ -161,7 +159,12 @@ def _pod(machine: Machine) -> Json:
         addresses = (first.pod_address,) if first.pod_address else first.addresses
         status |= {"podIP": addresses[0], "podIPs": [{"ip": address} for address in addresses]}
         status["containerStatuses"] = [
-            {"name": "compute", "image": "virt-launcher", "imageID": "", "ready": machine.state == "running", "restartCount": 0}
+            {"name": "compute", "image": "virt-launcher", "imageID": "", "ready": True, "restartCount": 0}
+        ]
+    if machine.state == "paused":
+        status["conditions"] = [
+            _condition(PAUSE_GATE, "False", "Paused", "the virtual machine is paused"),
+            _condition("Ready", "False", "PodConditionFalse", "the virt-launcher pod is not ready"),
         ]
     spec: Json = {
         "containers": [{"name": "compute", "image": "virt-launcher"}],

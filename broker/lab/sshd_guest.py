@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -144,6 +145,23 @@ class SshdGuest:
         except subprocess.TimeoutExpired:
             pass
 
+    async def pause(self) -> None:
+        """Stop every process of the guest (SIGSTOP): what connects hangs, sessions stand still."""
+        self._signal(signal.SIGSTOP)
+
+    async def resume(self) -> None:
+        """Let them go on (SIGCONT)."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None or self._process.poll() is not None:
+            return
+        for pid in _descendants(self._process.pid):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+
     def _prepare(self) -> None:
         for name in ("etc", "ssh", "home", "root", "run", "run/sshd", "tmp"):
             (self._folder / name).mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -192,6 +210,21 @@ class SshdGuest:
         if self._mode is Mode.ROOT:
             for path in (home, ssh, authorized):
                 os.chown(path, uid, uid)
+
+
+def _descendants(pid: int) -> list[int]:
+    """The processes below one, parents first; the one itself is left out, for its own waits must go on."""
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        for listing in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
+            try:
+                below = [int(word) for word in listing.read_text().split()]
+            except OSError:
+                continue
+            found += below
+            waiting += below
+    return found
 
 
 def _sshd() -> str | None:

@@ -42,7 +42,8 @@ Key = tuple[str, str]
 class Engine:
     """The controllers of one lab. `order` is told what happens to a guest: order, (namespace, name), domain, instance.
 
-    `address` returns the pod addresses of an instance that starts, by its key. Times are seconds since 1970.
+    `address` returns the pod addresses of an instance that starts, given its key, itself and the domain of the run before.
+    Times are seconds since 1970.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Engine:
         objects: Objects,
         *,
         order: Callable[[str, Key, Domain, Json | None], None] = lambda *_: None,
-        address: Callable[[Key, Json], tuple[str, ...]] = lambda *_: (),
+        address: Callable[[Key, Json, Domain | None], tuple[str, ...]] = lambda *_: (),
         nodes: tuple[str, ...] = ("node-1",),
         pace: float = 1.0,
         agent_scale: float = 1.0,
@@ -205,8 +206,9 @@ class Engine:
             elif phase in FINAL or is_marked(vmi):
                 return self._before.get(key)
             else:
-                addresses = self._address(key, vmi)
-                self._domains[uid] = new_domain(vmi, nodes=self._nodes, addresses=addresses, before=self._before.get(key))
+                before = self._before.get(key)
+                addresses = self._address(key, vmi, before)
+                self._domains[uid] = new_domain(vmi, nodes=self._nodes, addresses=addresses, before=before)
         return self._domains[uid]
 
     def _pod(self, namespace: str, uid: str) -> Json | None:

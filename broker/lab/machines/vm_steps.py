@@ -37,6 +37,9 @@ def vm_step(view: View) -> Step | None:
     if VM_FINALIZER not in finalizers and not is_marked(vm):
         held = {**vm, "metadata": {**vm["metadata"], "finalizers": [*finalizers, VM_FINALIZER]}}
         return Step(name="vm finalizer", effects=(Put(resource=VMS, obj=held),))
+    generation = _generation(view)
+    if generation is not None:
+        return generation
     status = desired_status(view)
     wish = wish_of(view)
     if wish.verb == "stop":
@@ -80,16 +83,22 @@ def _start(view: View) -> Step:
     return Step(name="vmi made", effects=(Put(resource=VMIS, obj=made), told), after_s=0.05)
 
 
+def _generation(view: View) -> Step | None:
+    """The instance's note of the VM's generation follows it; what changed in the template is not looked at."""
+    vm, vmi = view.vm, view.vmi
+    if vm is None or vmi is None or is_marked(vm) or is_marked(vmi):
+        return None
+    annotations = vmi["metadata"].get("annotations") or {}
+    told, generation = annotations.get("kubevirt.io/vm-generation"), str(vm["metadata"].get("generation", 1))
+    if told in (None, generation):
+        return None
+    metadata = {**vmi["metadata"], "annotations": {**annotations, "kubevirt.io/vm-generation": generation}}
+    return Step(name="vmi generation", effects=(Put(resource=VMIS, obj={**vmi, "metadata": metadata}),))
+
+
 def _stop(view: View, wish: Wish) -> Step:
     vm, vmi = view.vm, view.vmi
     assert vm is not None and vmi is not None
-    annotations = vmi["metadata"].get("annotations") or {}
-    generation = str(vm["metadata"].get("generation", 1))
-    told = annotations.get("kubevirt.io/vm-generation")
-    if told is not None and told != generation and not is_marked(vm):
-        renewed = {**annotations, "kubevirt.io/vm-generation": generation}
-        metadata = {**vmi["metadata"], "annotations": renewed}
-        return Step(name="vmi generation", effects=(Put(resource=VMIS, obj={**vmi, "metadata": metadata}),))
     status = vm.get("status") or {}
     if wish.asks_start and not status.get("stateChangeRequests"):
         asked = {**vm, "status": {**status, "stateChangeRequests": [{"action": "Start"}]}}

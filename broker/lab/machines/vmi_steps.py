@@ -112,7 +112,7 @@ def _birth(view: View, vmi: Json) -> Step | None:
 def _waits_for_claim(view: View, vmi: Json) -> Step | None:
     message = f"PVC {view.namespace}/{view.missing_claim} does not exist, waiting for it to appear"
     if (condition(vmi, "Synchronized") or {}).get("message") == message:
-        return Step(name="claim missing", effects=(), after_s=1.0)
+        return Step(name="claim missing", effects=(), after_s=1.0, is_scaled=False)
     waiting = with_condition(vmi, _ready("PodNotExists", "virt-launcher pod has not yet been scheduled", view.now))
     told = {"lastProbeTime": None, "lastTransitionTime": None, "message": message, "status": "False"}
     waiting = with_condition(waiting, {**told, "reason": "Unschedulable", "type": "PodScheduled"})

@@ -130,6 +130,16 @@ async def read_to_end(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
     return b"".join(parts), False
 
 
+async def is_reset(port: int, sent: bytes = b"") -> bool:
+    """Whether a client is reset without a byte; that may come before its own connect has returned."""
+    try:
+        async with client(port) as (reader, writer):
+            writer.write(sent)
+            return await read_to_end(reader) == (b"", True)
+    except ConnectionResetError:
+        return True
+
+
 async def until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
     """Wait for a condition of the loop's own objects."""
     async with asyncio.timeout(limit_s):

@@ -16,6 +16,7 @@ from tests.broker.actions.forwarding import (
     client,
     descriptors,
     forwarding,
+    is_reset,
     read_to_end,
     settings,
     until,
@@ -81,8 +82,7 @@ async def test_a_stopped_guest_is_warned_of_and_served_once_it_runs(tmp_path: Pa
         cluster.objects.put(VMS, stopped)
         async with forwarding(cluster, "a", [f"0:{guest.port}"]) as running:
             assert [error.code for error in running.ready.obstacles] == ["vm-stopped"]
-            async with client(running.port()) as (reader, _):
-                assert await read_to_end(reader) == (b"", True)
+            assert await is_reset(running.port())
             await until(lambda: bool(running.failures))
             assert running.codes() == ["vm-stopped"]
             cluster.objects.put(VMS, machine("a"))
@@ -94,14 +94,13 @@ async def served(port: int) -> None:
     """Come again until a client is not reset, as a program that retries does."""
     async with asyncio.timeout(LIMIT_S):
         while True:
-            async with client(port) as (reader, _):
-                try:
-                    async with asyncio.timeout(0.3):
-                        await reader.read(1)
-                except TimeoutError:
-                    return  # held open: the guest has it
-                except ConnectionResetError:
-                    continue
+            try:
+                async with client(port) as (reader, _), asyncio.timeout(0.3):
+                    await reader.read(1)
+            except TimeoutError:
+                return  # held open: the guest has it
+            except ConnectionResetError:
+                continue
 
 
 async def test_an_api_server_that_restarts_costs_clients_but_not_the_port(tmp_path: Path) -> None:
@@ -112,8 +111,7 @@ async def test_an_api_server_that_restarts_costs_clients_but_not_the_port(tmp_pa
                 await guest.visits.get()
                 cluster.faults.set("api-restart=0.5")
                 assert (await read_to_end(reader))[0] == b""
-            async with client(running.port()) as (reader, _):
-                assert await read_to_end(reader) == (b"", True)
+            assert await is_reset(running.port())
             await until(lambda: bool(running.failures))
             assert {failure.error.exit_status for failure in running.failures} == {5}, running.failures
             await served(running.port())
@@ -130,8 +128,7 @@ async def test_refusals_of_the_api_server_are_the_clients_reason(tmp_path: Path,
         cluster.objects.put(VMIS, instance("a", "127.0.0.1"))
         async with forwarding(cluster, "a", [f"0:{guest.port}"]) as running:
             cluster.faults.set(fault)
-            async with client(running.port()) as (reader, _):
-                assert await read_to_end(reader) == (b"", True)
+            assert await is_reset(running.port())
             await until(lambda: bool(running.failures))
             assert running.failures[0].error.exit_status == 5
             cluster.faults.clear()
@@ -144,8 +141,8 @@ async def test_an_api_server_that_hangs_costs_a_client_no_longer_than_its_limits
         held = settings(handshake_s=0.2, request_s=0.2)
         async with forwarding(cluster, "a", [f"0:{guest.port}"], held=held) as running:
             cluster.faults.set("hang")
-            async with asyncio.timeout(8), client(running.port()) as (reader, _):
-                assert await read_to_end(reader) == (b"", True)
+            async with asyncio.timeout(8):
+                assert await is_reset(running.port())
             await until(lambda: bool(running.failures))
             assert running.failures[0].error.exit_status in (5, 6)
             cluster.faults.clear()

@@ -14,7 +14,17 @@ from broker.errors import BrokerError
 from broker.kube.cold import ColdClient
 from broker.lab.cluster import Cluster
 from broker.refs import parse_target
-from tests.broker.actions.forwarding import LIMIT_S, VMIS, client, endpoint_of, forwarding, read_to_end, settings, until
+from tests.broker.actions.forwarding import (
+    LIMIT_S,
+    VMIS,
+    client,
+    endpoint_of,
+    forwarding,
+    is_reset,
+    read_to_end,
+    settings,
+    until,
+)
 from tests.broker.lab.plain_guest import plain_guest
 from tests.broker.lab.pretend import empty_cluster
 from tests.broker.lab.tunnel_client import instance
@@ -43,9 +53,7 @@ async def test_a_closed_port_resets_its_client_with_the_reason_that_ssh_gives(tm
     async with empty_cluster(tmp_path) as cluster:
         cluster.objects.put(VMIS, instance("a", "127.0.0.1"))
         async with forwarding(cluster, "a", [f"0:{port}"]) as running:
-            async with client(running.port()) as (reader, writer):
-                writer.write(b"into the void")
-                assert await read_to_end(reader) == (b"", True)
+            assert await is_reset(running.port(), b"into the void")
             await until(lambda: bool(running.failures))
             error = running.failures[0].error
             of_ssh = await asyncio.to_thread(reason_of_ssh, cluster, port)
@@ -71,8 +79,7 @@ async def test_many_clients_at_once_fail_with_one_line_and_a_count(tmp_path: Pat
         async with forwarding(cluster, "a", [f"0:{port}"]) as running:
 
             async def refused() -> None:
-                async with client(running.port()) as (reader, _):
-                    assert await read_to_end(reader) == (b"", True)
+                assert await is_reset(running.port())
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(30):
@@ -92,18 +99,16 @@ async def test_one_client_too_many_is_reset_and_a_place_that_gets_free_is_taken(
         async with forwarding(cluster, "a", [f"0:{guest.port}"]) as running:
             async with client(running.port()):
                 visit = await guest.visits.get()
-                async with client(running.port()) as (second, _):
-                    assert await read_to_end(second) == (b"", True)
+                assert await is_reset(running.port())
                 assert running.codes() == ["too-many-clients"]
                 visit.writer.close()
             async with asyncio.timeout(LIMIT_S):
                 while guest.visits.empty():
-                    async with client(running.port()) as (reader, _):
-                        try:
-                            async with asyncio.timeout(0.2):
-                                await reader.read(1)
-                        except (TimeoutError, ConnectionResetError):
-                            continue
+                    try:
+                        async with client(running.port()) as (reader, _), asyncio.timeout(0.2):
+                            await reader.read(1)
+                    except (TimeoutError, ConnectionResetError):
+                        continue
 
 
 async def test_a_reader_that_stalls_holds_up_nobody_else(tmp_path: Path) -> None:

@@ -69,6 +69,16 @@ def port_of(line: str) -> int:
     return int(found[1])
 
 
+def is_reset(port: int) -> bool:
+    """Whether a client is reset without a byte; that may come before its own connect has returned."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) as link:
+            link.recv(1)
+    except ConnectionResetError:
+        return True
+    return False
+
+
 def test_each_forward_is_a_line_and_the_end_has_counts(lab: RunningLab) -> None:
     words = ("web", "-n", "shop", f"0:{19 + OFFSET}", f"udp/0:{7 + OFFSET}")
     with running(lab, *words, lines=2) as (process, lines):
@@ -93,11 +103,7 @@ def test_json_has_one_object_and_events_of_one_line(lab: RunningLab) -> None:
         first, second = document["forwards"]
         assert first == {"protocol": "tcp", "address": "127.0.0.1", "port": first["port"], "remotePort": 1}
         assert (second["address"], second["remotePort"]) == ("::1", 22)
-        with (
-            socket.create_connection(("127.0.0.1", first["port"]), timeout=LIMIT_S) as link,
-            pytest.raises(ConnectionResetError),
-        ):
-            assert link.recv(1) == b"", "an orderly end"
+        assert is_reset(first["port"])
         status, err = ended(process, signal.SIGINT)
     assert status == 130
     failed, end = (json.loads(line) for line in err.splitlines())
@@ -116,9 +122,7 @@ def test_an_idle_forward_ends_by_itself(lab: RunningLab) -> None:
 
 def test_a_stopped_guest_is_a_warning_and_a_reason(lab: RunningLab) -> None:
     with running(lab, "vm/stopped/shop", "0:22") as (process, lines):
-        with socket.create_connection(("127.0.0.1", port_of(lines[0])), timeout=LIMIT_S) as link:
-            with pytest.raises(ConnectionResetError):
-                assert link.recv(1) == b"", "an orderly end"
+        assert is_reset(port_of(lines[0]))
         status, err = ended(process, signal.SIGTERM)
     assert status == 0
     warning, reason, end = err.splitlines()
