@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from broker.actions.doctor_board import Board
-from broker.actions.doctor_check import CATALOGUE, Report, not_looked_at, ordered
-from broker.actions.doctor_cluster import (
+from broker.actions.checkup.board import Board
+from broker.actions.checkup.check import CATALOGUE, Report, not_looked_at, ordered
+from broker.actions.checkup.cluster import (
     check_credential,
     check_identity,
     check_kubevirt,
@@ -20,10 +20,10 @@ from broker.actions.doctor_cluster import (
     settle_endpoint,
     settle_no_endpoint,
 )
-from broker.actions.doctor_names import aliases_to_try, longest_known
-from broker.actions.doctor_rights import RIGHTS, check_right
-from broker.actions.doctor_ssh import check_configuration, check_key, check_program
-from broker.actions.doctor_vm import check_vm
+from broker.actions.checkup.names import aliases_to_try, longest_known
+from broker.actions.checkup.rights import RIGHTS, check_right
+from broker.actions.checkup.ssh import check_configuration, check_key, check_program
+from broker.actions.checkup.vm import check_vm
 from broker.errors import BrokerError
 from broker.kube.session import in_thread
 

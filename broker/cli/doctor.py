@@ -14,7 +14,7 @@ from broker.errors import UsageError
 from broker.refs import Target, context_labels, parse_login, parse_port, parse_user
 
 if TYPE_CHECKING:
-    from broker.actions.doctor_check import Check, Report, State
+    from broker.actions.checkup.check import Check, Report, State
     from broker.config.settings import Settings
     from broker.kube.endpoint import Endpoint
 
@@ -76,7 +76,7 @@ def lines(report: Report, *, width: int | None, is_colored: bool, is_ascii: bool
 
     `width` in cells folds long lines, None leaves them whole; `is_ascii` takes the glyphs' stand-ins.
     """
-    from broker.actions.doctor_check import GROUPS
+    from broker.actions.checkup.check import GROUPS
 
     wide = max((len(check.title) for check in report.checks), default=0)
     for group, title in GROUPS.items():

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
+from broker.actions.checkup.check import CATALOGUE, Check, Report
 from broker.actions.connect import open_guest, read_guest
 from broker.actions.doctor import Doctoring, examine
-from broker.actions.doctor_check import CATALOGUE, Check, Report
 from broker.config.settings import Settings
 from broker.errors import BrokerError
 from broker.kube.cold import ColdClient

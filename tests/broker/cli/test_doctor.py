@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from broker.actions.doctor_check import CATALOGUE, OF_TARGET, Report, failed, not_looked_at, ok
+from broker.actions.checkup.check import CATALOGUE, OF_TARGET, Report, failed, not_looked_at, ok
 from broker.cli.doctor import lines
 from broker.errors import GuestUnready
 from tests.broker.cli.hung_world import hung_world

@@ -15,9 +15,10 @@ def test_a_relative_path_from_a_directory_that_is_gone_is_told(tmp_path: Path, m
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    for ask in (lambda: read_files("kc.yaml", {}), lambda: read_files(None, {"KUBECONFIG": "kc.yaml"})):
+    asked: tuple[tuple[str | None, dict[str, str]], ...] = (("kc.yaml", {}), (None, {"KUBECONFIG": "kc.yaml"}))
+    for file, environ in asked:
         with pytest.raises(SettingsError) as caught:
-            ask()
+            read_files(file, environ)
         assert (caught.value.code, caught.value.exit_status) == ("directory-gone", 2)
         assert "current directory no longer exists" in (caught.value.cause or "")
     assert absolute("/etc/kc.yaml") == Path("/etc/kc.yaml")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from broker.actions.doctor_board import Board
-from broker.actions.doctor_check import CATALOGUE, OF_TARGET, Check, ok, unknown
+from broker.actions.checkup.board import Board
+from broker.actions.checkup.check import CATALOGUE, OF_TARGET, Check, ok, unknown
 from broker.errors import Unreachable
 
 CLUSTER = [code for code in CATALOGUE if code not in OF_TARGET]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from broker.actions.doctor_check import (
+from broker.actions.checkup.check import (
     CATALOGUE,
     GROUPS,
     OF_TARGET,

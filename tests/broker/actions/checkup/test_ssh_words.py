@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from broker.actions.check_ssh_config import SshConfigCheck
-from broker.actions.doctor_check import Check
-from broker.actions.doctor_ssh_words import key_check, read_options, settle_findings, socket_check, version_check
+from broker.actions.checkup.check import Check
+from broker.actions.checkup.ssh_words import key_check, read_options, settle_findings, socket_check, version_check
 from broker.clean import clean
 from broker.paths.ssh_findings import Finding, Severity
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from broker.actions.doctor_check import CATALOGUE, OF_TARGET, Check, failed, not_looked_at, title_of, unknown
+from broker.actions.checkup.check import CATALOGUE, OF_TARGET, Check, failed, not_looked_at, title_of, unknown
 from broker.errors import BrokerError, Failed
 from broker.tasks import Supervisor
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.actions.doctor_check import Check, failed, ok, unknown
+from broker.actions.checkup.check import Check, failed, ok, unknown
 from broker.clean import clean
 from broker.errors import CredentialError
 

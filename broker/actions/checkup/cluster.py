@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from broker.actions.doctor_board import Board, NotLookedAt
-from broker.actions.doctor_check import failed, not_looked_at, ok, unknown
-from broker.actions.doctor_words import expiry_check, people
+from broker.actions.checkup.board import Board, NotLookedAt
+from broker.actions.checkup.check import failed, not_looked_at, ok, unknown
+from broker.actions.checkup.words import expiry_check, people
 from broker.actions.explain_failure import explain_call
 from broker.clean import clean
 from broker.errors import BrokerError, CredentialError, NotFound, Unreachable

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.actions.checkup.check import Check
+from broker.actions.checkup.vm_facts import FACTS, after_dial, elsewhere, existing, from_guest, from_objects
 from broker.actions.connect import Reading, obstacle
-from broker.actions.doctor_check import Check
-from broker.actions.doctor_vm_facts import FACTS, after_dial, elsewhere, existing, from_guest, from_objects
 from broker.actions.guest_user import GuestLogin
 from broker.errors import GuestUnready
 from broker.model.vm import VirtualMachine

@@ -137,15 +137,12 @@ class Report:
 
     def as_json(self) -> dict[str, object]:
         """The document without its apiVersion and kind."""
+        counts: dict[str, object] = {state: self.count(state) for state in STATES}
         return {
             "target": self.target,
             "context": self.context,
             "checks": [check.as_json() for check in self.checks],
-            "summary": {
-                **{state: self.count(state) for state in STATES},
-                "seconds": round(self.took_s, 3),
-                "budgetSeconds": self.budget_s,
-            },
+            "summary": {**counts, "seconds": round(self.took_s, 3), "budgetSeconds": self.budget_s},
         }
 
 

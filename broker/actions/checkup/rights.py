@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from broker.actions.doctor_board import Board
-from broker.actions.doctor_check import ok
+from broker.actions.checkup.board import Board
+from broker.actions.checkup.check import ok
 from broker.actions.explain_failure import explain_call
 from broker.clean import clean
 from broker.errors import NotPermitted

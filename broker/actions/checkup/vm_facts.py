@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
+from broker.actions.checkup.check import Check, failed, not_looked_at, ok, title_of, unknown
 from broker.actions.connect import Reading, obstacle
-from broker.actions.doctor_check import Check, failed, not_looked_at, ok, title_of, unknown
 from broker.actions.guest_user import GuestLogin
 from broker.clean import clean
 from broker.errors import BrokerError

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from broker.actions.doctor_board import Board
-from broker.actions.doctor_check import unknown
-from broker.actions.doctor_ssh_words import (
+from broker.actions.checkup.board import Board
+from broker.actions.checkup.check import unknown
+from broker.actions.checkup.ssh_words import (
     key_check,
     read_options,
     settle_findings,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.actions.doctor_words import expiry_check, people, until
+from broker.actions.checkup.words import expiry_check, people, until
 
 NOW = 1_800_000_000.0
 

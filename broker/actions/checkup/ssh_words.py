@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from broker.actions.doctor_check import Check, failed, not_looked_at, ok, unknown
+from broker.actions.checkup.check import Check, failed, not_looked_at, ok, unknown
 from broker.clean import clean
 from broker.errors import Failed
 
