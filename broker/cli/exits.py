@@ -36,7 +36,8 @@ def report(error: BrokerError, *, as_json: bool, status: int | None = None) -> N
     if as_json:
         import json
 
-        document = error.as_json() | ({} if status is None else {"exitStatus": status})
+        fields = {name: _line(value) if isinstance(value, str) else value for name, value in error.as_json().items()}
+        document = fields | ({} if status is None else {"exitStatus": status})
         _write(json.dumps(document, ensure_ascii=True) + "\n")
         return
     lines = [f"error: {_line(error.message)} [{error.code}]"]

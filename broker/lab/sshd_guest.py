@@ -14,10 +14,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from enum import Enum
 from pathlib import Path
 
 from broker.lab.guest import Guest
+from broker.lab.running import process_identity
 from broker.lab.ssh_keys import ssh_key
 
 __all__ = ["Mode", "SshdGuest", "possible_mode"]
@@ -27,6 +29,7 @@ _UIDS_PER_GUEST = 16
 _NESTED_UID = 1000
 _SEARCH = "/usr/sbin:/sbin:/usr/local/sbin:/usr/lib/ssh"
 _STOP_WITHIN_S = 5.0
+_LOOK_EVERY_S = 0.005
 
 _SETUP = r"""
 set -e
@@ -135,15 +138,13 @@ class SshdGuest:
         return self._process is not None and self._process.poll() is None
 
     async def stop(self) -> None:
-        """Kill the namespaces' outer process: the kernel ends everything inside."""
+        """Kill the namespaces' outer process: the kernel ends everything inside. Returns when that is done."""
         process, self._process = self._process, None
         if process is None:
             return
+        inside = _descendants(process.pid)
         process.kill()
-        try:
-            await asyncio.to_thread(process.wait, _STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            pass
+        await asyncio.to_thread(_await_end, process, inside)
 
     async def pause(self) -> None:
         """Stop every process of the guest (SIGSTOP): what connects hangs, sessions stand still."""
@@ -210,6 +211,17 @@ class SshdGuest:
         if self._mode is Mode.ROOT:
             for path in (home, ssh, authorized):
                 os.chown(path, uid, uid)
+
+
+def _await_end(process: subprocess.Popen[bytes], inside: list[int]) -> None:
+    """Wait for a killed process and for those inside it: the port is free only when the last of them is gone."""
+    end_s = time.monotonic() + _STOP_WITHIN_S
+    try:
+        process.wait(_STOP_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        return
+    while time.monotonic() < end_s and any(process_identity(pid) is not None for pid in inside):
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _descendants(pid: int) -> list[int]:

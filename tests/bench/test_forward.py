@@ -42,7 +42,7 @@ def listening(argv: Sequence[str], environ: Mapping[str, str], *, is_json: bool)
         told = b""
         while line := process.stdout.readline():
             told += line
-            if not is_json or line.startswith(b"}"):
+            if not is_json or line.startswith(b"{"):
                 break
         assert told, process.stderr.read()
         yield json.loads(told)["forwards"][0]["port"] if is_json else int(told)

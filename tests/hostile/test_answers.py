@@ -93,7 +93,7 @@ def test_refusals_of_every_form_leave_clean_bytes(
         reply(status, b"<html><head><title>" + raw, "text/html"),
         reply(status, raw, line, phrase=line, extra=f"Retry-After: {line}\r\nLocation: {line}\r\nX-{line[:40]}: {line}\r\n"),
     )
-    for index, words in enumerate(commands):
+    for index, words in enumerate(commands if IS_FULL else commands[len(title) % 2 :][:1]):
         for form in forms if IS_FULL else (forms[(len(title) + index * 2) % 4],):
             lying.script = lambda asked, form=form: form  # type: ignore[misc]
             judge(runner.run(["--set", "api.timeout_s=2", *words], env), words)

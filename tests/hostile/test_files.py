@@ -82,6 +82,8 @@ def test_a_hostile_kubeconfig_leaves_clean_bytes(title: str, hostile: HostileLab
     path = desk.home / "kubeconfig"
     env = {**desk.env, "KUBECONFIG": str(path)}
     for step, content in enumerate(_kubeconfigs(hostile.kubeconfig, _ALL[title]).values()):
+        if not IS_FULL and (step + list(_ALL).index(title)) % 2:
+            continue
         path.write_text(content, encoding="utf-8")
         for words in _turn(title, step) if IS_FULL else _turn(title, step)[:1]:
             judge(runner.run(["--set", "api.connect_s=1", *words], env), words)

@@ -21,9 +21,11 @@ _WAITING = ("ErrImagePull", "ImagePullBackOff")
 
 
 def with_phase(vmi: Json, phase: str, now: str) -> Json:
-    """Return the instance in a phase, with the moment it came to it."""
+    """Return the instance in a phase, with the moment it came to it; one of the seed notes the phase it had, too."""
     status = dict(vmi.get("status") or {})
-    passed = [*(status.get("phaseTransitionTimestamps") or ()), {"phase": phase, "phaseTransitionTimestamp": now}]
+    before = {"phase": status.get("phase") or "Pending", "phaseTransitionTimestamp": vmi["metadata"].get("creationTimestamp")}
+    passed = status.get("phaseTransitionTimestamps") or [before]
+    passed = [*passed, {"phase": phase, "phaseTransitionTimestamp": now}]
     return {**vmi, "status": {**status, "phase": phase, "phaseTransitionTimestamps": passed}}
 
 

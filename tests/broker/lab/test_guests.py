@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -220,3 +220,34 @@ def processes() -> list[str]:
     """The command lines of all processes."""
     done = subprocess.run(["ps", "-ewwo", "stat,args"], capture_output=True, text=True, check=True)
     return [line for line in done.stdout.splitlines() if not line.startswith("Z")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_one_guest_pauses_stops_and_starts_while_another_runs(tmp_path: Path, kind: str) -> None:
+    async with town(tmp_path, kind) as here:
+        assert (await here.ssh(here.one, "true"))[0] == 0
+        await here.guests.pause(here.one.key)
+        with pytest.raises(TimeoutError):
+            await _greeting(here.one, 0.3)
+        assert (await here.ssh(here.two, "true"))[0] == 0
+        await here.guests.resume(here.one.key)
+        assert (await _greeting(here.one, LIMIT_S)).startswith(b"SSH-2.0")
+        await here.guests.pause(here.one.key)
+        await here.guests.stop_one(here.one.key)
+        with pytest.raises(ConnectionRefusedError):
+            await _greeting(here.one, LIMIT_S)
+        moved = replace(here.one, address=here.one.address.rpartition(".")[0] + ".3")
+        await here.guests.start_one(moved)
+        # The same host key as before, at another address.
+        assert (await here.ssh(moved, "true"))[0] == 0
+        assert len({line.split()[2] for line in (tmp_path / "known_hosts").read_text().splitlines()}) == 2
+        assert here.guests.dead() == ()
+
+
+async def _greeting(guest: Guest, limit_s: float) -> bytes:
+    async with asyncio.timeout(limit_s):
+        reader, writer = await asyncio.open_connection(guest.address, guest.ssh_port)
+        try:
+            return await reader.readline()
+        finally:
+            writer.close()
