@@ -20,7 +20,7 @@ from broker.model.surroundings import decode_names, decode_namespace
 from broker.refs import Kind, Target
 
 if TYPE_CHECKING:
-    from broker.actions.connect import Reader
+    from broker.actions.reading import Reader
     from broker.kube.endpoint import Endpoint
 
 _ROLES: Final = "/apis/rbac.authorization.k8s.io/v1/clusterroles?limit=1000"

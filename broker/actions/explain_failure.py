@@ -12,7 +12,7 @@ from broker.facts.roles import Right
 from broker.refs import Target
 
 if TYPE_CHECKING:
-    from broker.actions.connect import Reading
+    from broker.actions.reading import Reading
     from broker.kube.cold import ColdClient
     from broker.kube.endpoint import Endpoint
     from broker.paths.diagnosis import DialFacts

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from broker.actions.connect import Reading, limit_of, other_route, read_guest
+from broker.actions.connect import limit_of, other_route, read_guest
 from broker.actions.explain_failure import explain
 from broker.actions.forward_obstacle import forward_obstacle
+from broker.actions.reading import Reading
 from broker.errors import BrokerError, CredentialError, NotFound, NotPermitted
 from broker.kube.cold import ColdClient
 from broker.kube.stream import in_thread

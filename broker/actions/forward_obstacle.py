@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from broker.actions.connect import Reading, obstacle
+from broker.actions.connect import obstacle
+from broker.actions.reading import Reading
 from broker.clean import clean
 from broker.errors import BrokerError, GuestUnready
 from broker.facts.ports import lists_port

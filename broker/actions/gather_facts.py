@@ -17,7 +17,7 @@ from broker.model.vmi import VirtualMachineInstance
 from broker.paths.diagnosis import DialFacts
 
 if TYPE_CHECKING:
-    from broker.actions.connect import Reader, Reading
+    from broker.actions.reading import Reader, Reading
 
 T = TypeVar("T")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from broker.actions.connect import Reading, login_of, reading_of
+from broker.actions.connect import login_of
 from broker.actions.context import Broker
+from broker.actions.reading import Reading, reading_of
 from broker.actions.vm_details import VmDetails, details_of
 from broker.errors import BrokerError, NotFound, NotPermitted
 from broker.kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable, Hashable
 from typing import Final
 
-from broker.actions.connect import Reading, other_route
+from broker.actions.connect import other_route
 from broker.actions.context import Broker
+from broker.actions.reading import Reading
 from broker.clean import Clean
 from broker.errors import (
     BrokerError,

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from broker.actions.connect import Reading, login_of, obstacle, reading_of
+from broker.actions.connect import login_of, obstacle
 from broker.actions.context import Broker
 from broker.actions.guest_watch import GuestWatch
 from broker.actions.readiness import Aim, Sight, bars, guide, lacks, reached, seen
+from broker.actions.reading import Reading, reading_of
 from broker.actions.ssh_answer import SshAnswer
 from broker.clean import Clean, clean
 from broker.errors import BrokerError, NotFound, TimedOut

@@ -65,6 +65,8 @@ class ClusterSettings:
     """What the times between the controllers' steps are multiplied with; 1 is near the real ones, 0 is at once."""
     agent_scale: float = 1.0
     """The same for the delays of the guest agent, which are longer."""
+    has_controllers: bool | None = None
+    """Whether VMs start and stop as they are asked to; None: where there is a seed."""
 
 
 class Cluster:
@@ -151,7 +153,9 @@ class Cluster:
             unrouted_s=settings.unrouted_s,
             translate=None if self.guests is None else self.guests.translate,
         )
-        self.controllers = await stack.enter_async_context(self._controllers().running())
+        self.controllers = self._controllers()
+        if settings.has_seed if settings.has_controllers is None else settings.has_controllers:
+            await stack.enter_async_context(self.controllers.running())
         virt = VirtApi(
             allowed=self.api.authoriser.allowed,
             portforward=self.portforward.serve,

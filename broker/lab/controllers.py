@@ -78,7 +78,7 @@ class Controllers:
         self._stirred.set()
 
     async def _listen(self, resource: str) -> None:
-        subscription = self._objects.subscribe(resource)
+        subscription = self._objects.subscribe(resource, is_own=True)
         try:
             while True:
                 await subscription.wait()
@@ -86,7 +86,7 @@ class Controllers:
                     self.engine.notice(change)
                 if subscription.overflowed:
                     self._objects.unsubscribe(resource, subscription)
-                    subscription = self._objects.subscribe(resource)
+                    subscription = self._objects.subscribe(resource, is_own=True)
                 self._stirred.set()
         finally:
             self._objects.unsubscribe(resource, subscription)

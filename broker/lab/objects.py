@@ -77,7 +77,8 @@ def timestamp(seconds: float | None = None) -> str:
 class Subscription:
     """The changes of one resource from a version on, in order; made by `Objects.subscribe`, ended by `close`."""
 
-    def __init__(self, backlog: list[Change]) -> None:
+    def __init__(self, backlog: list[Change], *, is_own: bool = False) -> None:
+        self.is_own = is_own
         self._pending: deque[Change] = deque(backlog)
         self._stirred = asyncio.Event()
         self.overflowed = False
@@ -258,16 +259,17 @@ class Objects:
         shelf = self._shelves.get(resource)
         return 0 if shelf is None else len(shelf.keys)
 
-    def subscribe(self, resource: str, since: int | None = None) -> Subscription:
+    def subscribe(self, resource: str, since: int | None = None, *, is_own: bool = False) -> Subscription:
         """Return the changes of a resource after version `since` (default: from now on). End it with `unsubscribe`.
 
+        `is_own` is for the lab's own listeners, which are no watchers.
         A version from the future is silence until then. Raises Compacted when `since` is no longer kept.
         """
         shelf = self._shelf(resource)
         if since is not None and since < shelf.oldest:
             raise Compacted(asked=since, oldest=shelf.oldest)
         backlog = [] if since is None else [c for c in shelf.history if c.resource_version > since]
-        subscription = Subscription(backlog)
+        subscription = Subscription(backlog, is_own=is_own)
         shelf.subscriptions.add(subscription)
         return subscription
 
@@ -276,9 +278,9 @@ class Objects:
         self._shelf(resource).subscriptions.discard(subscription)
 
     def watchers(self, resource: str) -> int:
-        """Return how many subscriptions to a resource are open."""
+        """Return how many watchers' subscriptions to a resource are open."""
         shelf = self._shelves.get(resource)
-        return 0 if shelf is None else len(shelf.subscriptions)
+        return 0 if shelf is None else sum(not subscription.is_own for subscription in shelf.subscriptions)
 
     def compact(self) -> None:
         """Forget every past version, so that watches and pages from before now get 410; running watches go on."""

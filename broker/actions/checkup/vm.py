@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 from broker.actions.checkup.board import Board
 from broker.actions.checkup.check import Check, failed, not_looked_at, ok, title_of
 from broker.actions.checkup.vm_facts import FACTS, after_dial, check_of, elsewhere, existing, from_guest, from_objects
-from broker.actions.connect import Reading, login_of, open_guest, read_guest
+from broker.actions.connect import login_of, open_guest, read_guest
 from broker.actions.explain_failure import BUDGET_S
+from broker.actions.reading import Reading
 from broker.errors import BrokerError, GuestUnready
 from broker.kube.session import in_thread
 from broker.paths.greeting import GreetingReader

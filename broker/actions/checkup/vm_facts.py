@@ -12,8 +12,9 @@ from typing import Final
 import msgspec
 
 from broker.actions.checkup.check import Check, failed, not_looked_at, ok, title_of, unknown
-from broker.actions.connect import Reading, obstacle
+from broker.actions.connect import obstacle
 from broker.actions.guest_user import GuestLogin
+from broker.actions.reading import Reading
 from broker.clean import clean
 from broker.errors import BrokerError
 from broker.facts.primary_network import dialled

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.actions.connect import DOUBTFUL_S, Reading, by_routes, limit_of, login_of, open_guest, read_guest
+from broker.actions.connect import DOUBTFUL_S, by_routes, limit_of, login_of, open_guest, read_guest
+from broker.actions.reading import Reading
 from broker.errors import GuestUnready, NotFound, NotPermitted
 from broker.kube.cold import ColdClient
 from broker.refs import Kind, parse_target

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from broker.actions.connect import Reading
 from broker.actions.forward_obstacle import forward_obstacle
+from broker.actions.reading import Reading
 from broker.model.pages import decode_vmi
 from broker.paths.forward_spec import Protocol
 from broker.refs import Target

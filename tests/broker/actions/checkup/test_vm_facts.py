@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from broker.actions.checkup.check import Check
 from broker.actions.checkup.vm_facts import FACTS, after_dial, elsewhere, existing, from_guest, from_objects
-from broker.actions.connect import Reading, obstacle
+from broker.actions.connect import obstacle
 from broker.actions.guest_user import GuestLogin
+from broker.actions.reading import Reading
 from broker.errors import GuestUnready
 from broker.model.vm import VirtualMachine
 from broker.model.vmi import VirtualMachineInstance
