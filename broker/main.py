@@ -47,7 +47,9 @@ def _run(words: list[str], program: str) -> int:
         output.text(overview(program))
         return 0
     from broker.cli import exits
+    from broker.cli.arguments import wants_json
 
+    exits.speak_json(wants_json(words))
     try:
         return _command(words, program)
     except (BrokenPipeError, KeyboardInterrupt):

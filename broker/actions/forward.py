@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from broker.actions.forward_dial import GuestDialer
-from broker.actions.forward_listen import Listener, client_limit, listen_all
-from broker.actions.forward_obstacle import forward_obstacle
-from broker.actions.forward_reports import ClientFailure, Complaints, Listening, Tally
-from broker.actions.forward_tcp import TcpForward
-from broker.actions.forward_udp import UdpForward
+from broker.actions.forwarding.dial import GuestDialer
+from broker.actions.forwarding.listen import Listener, client_limit, listen_all
+from broker.actions.forwarding.obstacle import forward_obstacle
+from broker.actions.forwarding.reports import ClientFailure, Complaints, Listening, Tally
+from broker.actions.forwarding.tcp import TcpForward
+from broker.actions.forwarding.udp import UdpForward
 from broker.actions.reading import Reading
 from broker.errors import BrokerError
 from broker.paths.forward_spec import ForwardSpec

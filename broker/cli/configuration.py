@@ -100,7 +100,7 @@ def _check(invocation: Invocation) -> None:
     if problems:
         for problem in problems:
             step = f" ({problem.next_step})" if problem.next_step else ""
-            exits.note(f"{clean(problem.place, 1024)}: {problem.message}{step}")
+            exits.note(f"{clean(problem.place, 1024)}: {problem.message}{step}", matters=True)
         raise SettingsError(f"the settings have {len(problems)} mistakes", next_step="mend the lines named above")
     invocation.settings(_context(invocation))
     at = places(invocation.environ)

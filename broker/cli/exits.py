@@ -1,4 +1,7 @@
-"""The only writer of stderr: errors, warnings, notes, progress and the debug log."""
+"""The only writer of stderr: errors, warnings, notes, progress and the debug log.
+
+With -o json (`speak_json`) every line is one JSON object: no progress, and of notes only those that matter.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,18 @@ _QUIET_S: Final = 1.0
 _FRAME_S: Final = 0.12
 _FRAMES: Final = "|/-\\"
 _warned: Final[set[str]] = set()
+_STANDINS: Final = (("…", "..."), ("✓", "+"), ("✗", "x"))
+
+
+class _Voice:
+    """How this run speaks: `is_json` after -o json."""
+
+    is_json = False
+
+
+def speak_json(is_json: bool) -> None:
+    """Say whether all of stderr is to be JSON from now on."""
+    _Voice.is_json = is_json
 
 
 def report(error: BrokerError, *, as_json: bool, status: int | None = None) -> None:
@@ -53,19 +68,29 @@ def warn(texts: Iterable[str]) -> None:
     for text in texts:
         if text not in _warned:
             _warned.add(text)
-            _write(f"warning: {_line(text)}\n")
+            if _Voice.is_json:
+                _say("Warning", _line(text))
+            else:
+                _write(f"warning: {_line(text)}\n")
 
 
-def note(text: str) -> None:
-    """Write one line that a person may want to know and a script may ignore."""
-    _write(f"note: {_line(text)}\n")
+def note(text: str, *, matters: bool = False) -> None:
+    """Write one line for a person; as JSON only where it `matters` to a script too, as a warning."""
+    if not _Voice.is_json:
+        _write(f"note: {_line(text)}\n")
+    elif matters:
+        _say("Warning", _line(text))
 
 
 def failure(where: str, error: BrokerError, *, count: int = 1) -> None:
     """Write one line on what failed while the command goes on: where, what, why and what to do; `count` says how often."""
     parts = [f"{error.message} [{error.code}]", error.cause, error.next_step]
     often = f" ({count} times)" if count > 1 else ""
-    _write(_line(f"{where}: {'; '.join(part for part in parts if part)}{often}") + "\n")
+    text = _line(f"{where}: {'; '.join(part for part in parts if part)}{often}")
+    if _Voice.is_json:
+        _say("Warning", text)
+    else:
+        _write(text + "\n")
 
 
 def event(document: Mapping[str, object]) -> None:
@@ -81,6 +106,9 @@ def progress(text: str) -> Iterator[Callable[[str], None]]:
 
     The block gets a function that puts another text in place of it.
     """
+    if _Voice.is_json:
+        yield lambda other: None
+        return
     import threading
 
     done = threading.Event()
@@ -108,7 +136,10 @@ def start_debug() -> None:
         def emit(self, record: logging.LogRecord) -> None:
             text = redact(self.format(record))
             safe = "".join(char for char in text if char == "\n" or is_shown(char))
-            _write(f"debug: {time.monotonic() - began:8.3f} s {safe}\n")
+            if _Voice.is_json:
+                _say("Debug", safe)
+            else:
+                _write(f"debug: {time.monotonic() - began:8.3f} s {safe}\n")
 
     began = time.monotonic()
     handler = Redacting()
@@ -120,11 +151,18 @@ def start_debug() -> None:
 
 
 def unwritable(error: OSError) -> BrokerError | None:
-    """Turn a full or broken disk behind stdout into an error; None for an OSError of another kind."""
+    """Turn a full or broken disk behind stdout, or a closed stdout, into an error; None for an OSError of another kind."""
     import errno
 
     from broker.errors import Failed
 
+    if error.errno == errno.EBADF:
+        return Failed(
+            "the output could not be written",
+            code="output",
+            cause="standard output is closed",
+            next_step="send it somewhere: to a file, or to /dev/null",
+        )
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
         return None
     return Failed(
@@ -172,6 +210,12 @@ def _show_progress(said: list[str], done: threading.Event) -> None:
     _write("\r" + " " * (wide + 2) + "\r")
 
 
+def _say(kind: str, message: str) -> None:
+    import json
+
+    _write(json.dumps({"apiVersion": "vmbroker/v1", "kind": kind, "message": message}, ensure_ascii=True) + "\n")
+
+
 def _line(text: str) -> str:
     """Who raises or warns has cleaned what is foreign; this holds where somebody forgot it."""
     from broker.clean import clean
@@ -196,5 +240,15 @@ def _write(text: str) -> None:
         return
     # A closed stderr must not turn a result into a failure.
     with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(text)
+        sys.stderr.write(text if text.isascii() else _in_encoding(text, sys.stderr.encoding))
         sys.stderr.flush()
+
+
+def _in_encoding(text: str, encoding: str | None) -> str:
+    """Replace our own signs where the encoding lacks them; the rest is left to the stream, which escapes it."""
+    for sign, standin in _STANDINS:
+        try:
+            sign.encode(encoding or "ascii")
+        except (UnicodeEncodeError, LookupError):
+            text = text.replace(sign, standin)
+    return text

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from broker.actions.forward import Ready
-    from broker.actions.forward_reports import ClientFailure, Listening, Tally
+    from broker.actions.forwarding.reports import ClientFailure, Listening, Tally
     from broker.kube.endpoint import Endpoint
 
 _IDLE_LIMIT_S: Final = 7 * 86_400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -213,9 +214,10 @@ def _width() -> int | None:
 
 def _write(words: str) -> None:
     if sys.stdout is None:
-        return
+        # Closed by who started us (`>&-`): what cannot be said is no success.
+        raise OSError(errno.EBADF, "stdout is closed")
     try:
         sys.stdout.write(words)
     except UnicodeEncodeError:
         encoding = sys.stdout.encoding or "ascii"
-        sys.stdout.write(words.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.write(words.replace("…", "...").encode(encoding, "backslashreplace").decode(encoding))

@@ -50,7 +50,7 @@ def _server(invocation: Invocation) -> dict[str, str | None]:
     except queue.Empty:
         answer = TimedOut(f"the cluster did not answer within {SERVER_S:g} s")
     if isinstance(answer, BrokerError):
-        exits.note(f"no server version: {answer.message} [{answer.code}]")
+        exits.note(f"no server version: {answer.message} [{answer.code}]", matters=True)
         return {"kubernetes": None, "kubevirt": None}
     return answer
 
@@ -63,7 +63,7 @@ def _asked(invocation: Invocation) -> dict[str, str | None]:
     try:
         kubevirt = _git_version(client.get("/apis/subresources.kubevirt.io/v1/version"))
     except BrokerError as error:
-        exits.note(f"no KubeVirt version: {error.message} [{error.code}]")
+        exits.note(f"no KubeVirt version: {error.message} [{error.code}]", matters=True)
         kubevirt = None
     return {"kubernetes": kubernetes, "kubevirt": kubevirt}
 

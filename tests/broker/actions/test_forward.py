@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import Failed, NotFound
-from tests.broker.actions.forwarding import (
+from tests.broker.actions.forwarding.served import (
     LIMIT_S,
     VMIS,
     VMS,

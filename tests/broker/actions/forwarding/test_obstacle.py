@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from broker.actions.forward_obstacle import forward_obstacle
+from broker.actions.forwarding.obstacle import forward_obstacle
 from broker.actions.reading import Reading
 from broker.model.pages import decode_vmi
 from broker.paths.forward_spec import Protocol

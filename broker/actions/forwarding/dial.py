@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from broker.actions.connect import limit_of, other_route, read_guest
 from broker.actions.explain_failure import explain
-from broker.actions.forward_obstacle import forward_obstacle
+from broker.actions.forwarding.obstacle import forward_obstacle
 from broker.actions.reading import Reading
 from broker.errors import BrokerError, CredentialError, NotFound, NotPermitted
 from broker.kube.cold import ColdClient

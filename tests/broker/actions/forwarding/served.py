@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from broker.actions.forward import Fronts, Ready, forward
-from broker.actions.forward_reports import ClientFailure, Tally
+from broker.actions.forwarding.reports import ClientFailure, Tally
 from broker.config.settings import Settings, built_in
 from broker.kube.endpoint import Endpoint, open_endpoint
 from broker.lab.cluster import Cluster

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from broker.actions.forward_reports import Listening
+from broker.actions.forwarding.reports import Listening
 from broker.clean import clean, escaped
 from broker.errors import BrokerError, Failed
 from broker.kube.stream import in_thread

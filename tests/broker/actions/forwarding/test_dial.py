@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from broker.actions.forward_dial import GuestDialer
+from broker.actions.forwarding.dial import GuestDialer
 from broker.errors import CredentialError, NotFound
 from broker.lab.cluster import Cluster
 from broker.refs import parse_target
-from tests.broker.actions.forwarding import VMIS, VMS, endpoint_of, settings
+from tests.broker.actions.forwarding.served import VMIS, VMS, endpoint_of, settings
 from tests.broker.lab.plain_guest import plain_guest
 from tests.broker.lab.pretend import empty_cluster
 from tests.broker.lab.tunnel_client import instance, machine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from broker.actions.forward_reports import EVERY_S, ClientFailure, Complaints, Listening, Tally
+from broker.actions.forwarding.reports import EVERY_S, ClientFailure, Complaints, Listening, Tally
 from broker.errors import BrokerError, Failed, GuestUnready
 
 WEB = Listening(word="8080:80", protocol="tcp", address="127.0.0.1", port=8080, remote_port=80)

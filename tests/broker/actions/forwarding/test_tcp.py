@@ -14,7 +14,7 @@ from broker.errors import BrokerError
 from broker.kube.cold import ColdClient
 from broker.lab.cluster import Cluster
 from broker.refs import parse_target
-from tests.broker.actions.forwarding import (
+from tests.broker.actions.forwarding.served import (
     LIMIT_S,
     VMIS,
     client,

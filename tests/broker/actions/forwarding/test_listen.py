@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from broker.actions.forward_listen import CONNECTIONS, client_limit, listen_all
+from broker.actions.forwarding.listen import CONNECTIONS, client_limit, listen_all
 from broker.errors import Failed, UsageError
 from broker.paths.forward_spec import parse_forward, parse_forwards
 from tests.conftest import ROOT
@@ -75,7 +75,7 @@ async def test_a_name_and_its_address_collide_before_anything_listens() -> None:
 
 DENIED = """
 import asyncio, encodings.idna, os, sys
-from broker.actions.forward_listen import listen_all
+from broker.actions.forwarding.listen import listen_all
 from broker.errors import BrokerError
 from broker.paths.forward_spec import parse_forward
 if os.geteuid() == 0:

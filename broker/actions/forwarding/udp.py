@@ -10,9 +10,9 @@ import asyncio
 from collections import deque
 from typing import Final
 
-from broker.actions.forward_dial import GuestDialer
-from broker.actions.forward_listen import Listener
-from broker.actions.forward_reports import Complaints, Tally
+from broker.actions.forwarding.dial import GuestDialer
+from broker.actions.forwarding.listen import Listener
+from broker.actions.forwarding.reports import Complaints, Tally
 from broker.clean import clean
 from broker.errors import BrokerError, Failed, GuestUnready, Refused
 from broker.kube.stream import Stream

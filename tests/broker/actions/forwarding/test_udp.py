@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.actions.forward_udp import DATAGRAM_LIMIT_BYTES, WAITING_LIMIT
+from broker.actions.forwarding.udp import DATAGRAM_LIMIT_BYTES, WAITING_LIMIT
 from broker.lab.cluster import Cluster
-from tests.broker.actions.forwarding import LIMIT_S, VMIS, forwarding, settings, until
+from tests.broker.actions.forwarding.served import LIMIT_S, VMIS, forwarding, settings, until
 from tests.broker.lab.pretend import empty_cluster
 from tests.broker.lab.tunnel_client import instance
 

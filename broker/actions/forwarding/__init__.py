@@ -1,0 +1,1 @@
+"""How a forward listens, dials, relays and tells of its clients."""
