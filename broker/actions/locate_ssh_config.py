@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from broker.actions.write_ssh_files import unusable
+from broker.actions.guard_ssh_config import unusable
 from broker.clean import clean
 from broker.errors import Refused
 from broker.paths.ssh_include import own_name

@@ -1,16 +1,12 @@
-"""Read a user's ssh configuration as ssh does: the file, what it includes, and what `ssh -G` makes of a host word."""
+"""Read a user's ssh configuration as ssh does: the file and, in place, what it includes."""
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import os
 import pwd
-import signal
 import stat
-import subprocess
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,18 +30,9 @@ class Contents:
     unread: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effective:
-    """What `ssh -G` said for one host word: option → value, first of each; `error` instead, one clean line, where it failed."""
-
-    options: Mapping[str, str]
-    text: str = ""
-    error: str | None = None
-
-
 def user_file() -> Path:
     """Return ~/.ssh/config as ssh finds it: by the passwd entry, not by HOME."""
-    return _home() / ".ssh" / "config"
+    return home() / ".ssh" / "config"
 
 
 def read_bytes(path: Path) -> bytes | None:
@@ -70,70 +57,12 @@ def read_config(path: Path, own: Path) -> Contents:
     return Contents(entries=entries, unread=tuple(unread))
 
 
-def effective(
-    program: str, names: Sequence[str], *, file: Path | None, limit_s: float, side_by_side: int = 8
-) -> dict[str, Effective]:
-    """Run `ssh -G` for each host word, several at once, all within `limit_s`; `file` None takes the machine's own files.
-
-    A Match exec of the user's runs in it, as it does in every ssh; what has no answer in time has an error.
-    """
-    ends = time.monotonic() + limit_s
-    found: dict[str, Effective] = {}
-    wanted = list(dict.fromkeys(names))
-    for start in range(0, len(wanted), side_by_side):
-        batch = wanted[start : start + side_by_side]
-        running = [(name, _start(program, name, file)) for name in batch]
-        try:
-            for name, process in running:
-                found[name] = _ended(process, max(ends - time.monotonic(), 0.0))
-        finally:
-            for _, process in running:
-                if not isinstance(process, str) and process.returncode is None:
-                    _kill(process)
-    return found
-
-
-def _home() -> Path:
+def home(uid: int | None = None) -> Path:
+    """Return the home of a user (None: ours) by the passwd entry, as ssh takes it; HOME where there is no entry."""
     try:
-        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+        return Path(pwd.getpwuid(os.getuid() if uid is None else uid).pw_dir)
     except KeyError:  # a container's made-up uid: ssh itself refuses to run there
         return Path(os.environ.get("HOME") or "/")
-
-
-def _start(program: str, name: str, file: Path | None) -> subprocess.Popen[bytes] | str:
-    argv = [program, "-G", *(["-F", str(file)] if file is not None else []), "--", name]
-    try:
-        return subprocess.Popen(  # an argv without a shell; the program is the user's own setting
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-        )
-    except (OSError, ValueError) as exc:
-        return f"{clean(program)} cannot be run: {clean(exc.strerror if isinstance(exc, OSError) else exc)}"
-
-
-def _ended(process: subprocess.Popen[bytes] | str, limit_s: float) -> Effective:
-    if isinstance(process, str):
-        return Effective(options={}, error=process)
-    try:
-        out, err = process.communicate(timeout=limit_s)
-    except subprocess.TimeoutExpired:
-        _kill(process)
-        return Effective(options={}, error="ssh -G had no answer in time (a Match exec, or a name being looked up)")
-    text = decode(out)
-    if process.returncode != 0 or not text:
-        lines = [line for line in decode(err).splitlines() if not line.startswith("Pseudo-terminal")]
-        return Effective(options={}, error=clean(lines[0] if lines else f"ssh -G ended with {process.returncode}"))
-    options: dict[str, str] = {}
-    for line in text.splitlines():
-        key, _, value = line.partition(" ")
-        options.setdefault(key, value)
-    return Effective(options=options, text=text)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End an ssh with what its Match exec started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
 
 
 def _entries(
@@ -164,11 +93,11 @@ def _entries(
 
 
 def _included(line: Line) -> list[Path]:
-    home = _home()
+    place = home()
     found: list[Path] = []
     for word in line.words:
-        pattern = str(home) + word[1:] if word == "~" or word.startswith("~/") else word
-        pattern = pattern if pattern.startswith("/") else f"{glob.escape(str(home))}/.ssh/{pattern}"
+        pattern = str(place) + word[1:] if word == "~" or word.startswith("~/") else word
+        pattern = pattern if pattern.startswith("/") else f"{glob.escape(str(place))}/.ssh/{pattern}"
         found += [Path(name) for name in _globbed(pattern)]
     return found
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from broker.actions.guard_ssh_config import check_parents, refused, unusable
 from broker.clean import clean
-from broker.errors import BrokerError, Failed, Refused, TimedOut
+from broker.errors import Failed, TimedOut
 
 _OPEN: Final = os.O_CLOEXEC | os.O_NOFOLLOW
 _LIMIT_BYTES: Final = 16 * 1024 * 1024
 _LOCK_S: Final = 10.0
+_COPY: Final = re.compile(r"\.(.+)\.vmbroker-[0-9a-f]{16}", re.DOTALL)
+"""Name of a file that is being written: what a run that was killed leaves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,19 +55,19 @@ class Folder:
                 return Snapshot(data=None, state=None)
             except OSError:
                 if self.state(name) is not None and stat.S_ISLNK(os.lstat(self.path / name).st_mode):
-                    raise _refused(self.path / name, "is a symbolic link") from None
+                    raise refused(self.path / name, "is a symbolic link") from None
                 raise
             state = os.fstat(fd)
             if not stat.S_ISREG(state.st_mode):
                 os.close(fd)
-                raise _refused(self.path / name, "is no regular file")
+                raise refused(self.path / name, "is no regular file")
             with os.fdopen(fd, "rb") as file:
                 if state.st_nlink > 1:
-                    raise _refused(self.path / name, f"has {state.st_nlink} hard links, which a new file would part")
+                    raise refused(self.path / name, f"has {state.st_nlink} hard links, which a new file would part")
                 if state.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
-                    raise _refused(self.path / name, "belongs to another user")
+                    raise refused(self.path / name, "belongs to another user")
                 if state.st_size > _LIMIT_BYTES:
-                    raise _refused(self.path / name, f"is larger than {_LIMIT_BYTES} bytes")
+                    raise refused(self.path / name, f"is larger than {_LIMIT_BYTES} bytes")
                 return Snapshot(data=file.read(), state=state)
 
     def state(self, name: str) -> os.stat_result | None:
@@ -110,7 +114,7 @@ class Folder:
                     raise Failed(
                         f"{clean(self.path / name, 1024)} was changed by another program meanwhile",
                         code="ssh-config-changed",
-                        next_step="run the command again; nothing was written",
+                        next_step="run the command again",
                     )
                 os.rename(fresh, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
                 os.fsync(self._fd)
@@ -146,6 +150,39 @@ class Folder:
         with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=self._fd)
 
+    def sweep(self, names: Collection[str]) -> None:
+        """Take away half-written copies of these files: what this run, or one that was killed, left behind.
+
+        Only while the folder is locked, so that no other run is writing them.
+        """
+        with contextlib.suppress(OSError):
+            for each in os.listdir(self._fd):
+                copy = _COPY.fullmatch(each)
+                if copy is not None and copy[1] in names:
+                    self.discard(each)
+
+    def make_folder(self, name: str) -> bool:
+        """Make a folder 0700 of this one's owner, and say whether it was made; Refused for anything unsafe under the name."""
+        made = False
+        with self._told(name, "make"):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=self._fd)
+                made = True
+                if os.geteuid() == 0:
+                    owner = os.fstat(self._fd)
+                    os.chown(name, owner.st_uid, owner.st_gid, dir_fd=self._fd, follow_symlinks=False)
+            state = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+        reason = unsafe_folder(state, owners={0, os.geteuid(), os.fstat(self._fd).st_uid})
+        if reason is not None:
+            step = "take it away, then run this again; sockets of open connections may be in it"
+            raise refused(self.path / name, reason, step=step)
+        return made
+
+    def discard_folder(self, name: str) -> None:
+        """Take away an empty folder that this run made; no error where that does not go."""
+        with contextlib.suppress(OSError):
+            os.rmdir(name, dir_fd=self._fd)
+
     @contextlib.contextmanager
     def _told(self, name: str, verb: str) -> Iterator[None]:
         try:
@@ -164,6 +201,9 @@ def open_folder(path: Path, *, makes: bool = False) -> Iterator[Folder]:
         check_parents(path.parent)
         try:
             path.mkdir(mode=0o700)
+            if os.geteuid() == 0:
+                owner = os.lstat(path.parent)
+                os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
         except OSError as exc:
             raise unusable(path, "make", exc) from exc
     check_parents(path)
@@ -178,49 +218,15 @@ def open_folder(path: Path, *, makes: bool = False) -> Iterator[Folder]:
         os.close(fd)
 
 
-def check_parents(path: Path) -> None:
-    """Refused where a directory is a symbolic link, belongs to another user, or may be written by group or others.
-
-    Above the last one, links of root's and sticky directories (as /tmp) pass: nobody else can change them.
-    """
-    own = {0, os.geteuid()}
-    with contextlib.suppress(OSError):
-        own |= {os.lstat(path).st_uid} if os.geteuid() == 0 else set()
-    for part in (path, *path.parents):
-        try:
-            state = os.lstat(part)
-        except OSError as exc:
-            raise unusable(part, "read", exc) from exc
-        if stat.S_ISLNK(state.st_mode):
-            if part == path or state.st_uid != 0:
-                raise _refused(part, "is a symbolic link")
-            check_parents(Path(os.path.realpath(part)))
-            continue
-        if not stat.S_ISDIR(state.st_mode):
-            raise _refused(part, "is no directory")
-        if state.st_uid not in own:
-            raise _refused(part, "belongs to another user")
-        if state.st_mode & 0o022 and not (part != path and state.st_mode & stat.S_ISVTX):
-            raise _refused(part, "may be written by its group or by everyone", step=f"chmod go-w {clean(part)}")
-
-
-def unusable(path: Path, verb: str, error: OSError) -> BrokerError:
-    """Turn an OSError about a file into an error of ours; nothing was written half."""
-    return Failed(
-        f"cannot {verb} {clean(path, 1024)}",
-        code="ssh-config-file",
-        cause=clean(error.strerror or str(error)),
-        next_step="give yourself the right to it, or name another file with --file; nothing was changed",
-    )
-
-
-def _refused(path: Path, reason: str, *, step: str | None = None) -> Refused:
-    return Refused(
-        f"{clean(path, 1024)} {reason}",
-        code="ssh-config-unsafe",
-        cause="ssh runs what such a file says, and another user, or another program's link, could change it",
-        next_step=step or "name the real file in a folder of your own with --file",
-    )
+def unsafe_folder(state: os.stat_result, *, owners: Collection[int]) -> str | None:
+    """Say what makes a folder of ours unfit for sockets; None where nothing does."""
+    if stat.S_ISLNK(state.st_mode):
+        return "is a symbolic link"
+    if not stat.S_ISDIR(state.st_mode):
+        return "is no directory"
+    if state.st_uid not in owners:
+        return "belongs to another user"
+    return "may be written by its group or by everyone" if state.st_mode & 0o022 else None
 
 
 def _lock(fd: int, path: Path) -> None:

@@ -18,6 +18,7 @@ from broker.lab.certificates import Authority, server_context
 from broker.lab.controllers import Controllers
 from broker.lab.crd_files import CRDS, Definitions, read_definitions
 from broker.lab.door import Door, listener_for
+from broker.lab.fault_names import Inhabitants
 from broker.lab.faults import Event, Faults
 from broker.lab.guestinfo import GuestInformation
 from broker.lab.guests import Guests, ssh_port_here
@@ -29,6 +30,7 @@ from broker.lab.paths import SubresourcePath
 from broker.lab.places import Places
 from broker.lab.portforward import PortForward
 from broker.lab.seed import accounts_in, guests_of, plant
+from broker.lab.seed_access import USERS
 from broker.lab.seed_networks import NODES
 from broker.lab.ssh_keys import ssh_key
 from broker.lab.tunnel import Pace
@@ -56,8 +58,8 @@ class ClusterSettings:
     has_seed: bool = True
     has_guests: bool = True
     guest_kind: str | None = None
-    crds: Path | None = None
-    """A folder of CustomResourceDefinitions to list, and whose schemas /openapi/v3 shows."""
+    crds: Path | Definitions | None = None
+    """A folder of CustomResourceDefinitions to list, and whose schemas /openapi/v3 shows; or what was read from one."""
     openapi: Path | None = None
     """A folder of kube-apiserver's OpenAPI v3 documents to show in place of our small ones."""
     faults: Faults = field(default_factory=Faults)
@@ -108,7 +110,8 @@ class Cluster:
     async def _enter(self, stack: AsyncExitStack) -> None:
         settings = self.settings
         if settings.crds is not None:
-            self._definitions = await asyncio.to_thread(read_definitions, settings.crds)
+            crds = settings.crds
+            self._definitions = crds if isinstance(crds, Definitions) else await asyncio.to_thread(read_definitions, crds)
         if settings.openapi is not None:
             self._documents = read_documents(settings.openapi)
         if settings.has_seed:
@@ -117,6 +120,9 @@ class Cluster:
             self.network = stack.enter_context(AddressRange(settings.state_dir)).network
             self.ssh_port = ssh_port_here((f"{self.network}.11",))
             plant(self.objects, network=self.network, keys=(key,), ssh_port=self.ssh_port, fleet=settings.fleet)
+            self.faults.knows = Inhabitants(self.objects, tuple(person.name for person in USERS))
+            stack.callback(setattr, self.faults, "knows", None)
+            self.faults.check()
             if settings.has_guests:
                 await self._start_guests(stack)
         await self._serve(stack)

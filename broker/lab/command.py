@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import os
 import shlex
-import signal
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 from broker.errors import BrokerError, NotFound, UsageError
-from broker.lab import console, control, fault_command, process
-from broker.lab.faults import FAULT_NAMES, Faults, parse_fault
+from broker.lab import console, control, fault_command, foreground, process
+from broker.lab.faults import FAULT_NAMES
 from broker.lab.seed_access import USERS
 
 __all__ = ["main"]
 
 _FLEET_LIMIT = 10_000
-_LOOK_EVERY_S = 0.5
 _PONG_DEADLINE_S = 60.0
 _FACTOR_LIMIT = 100.0
 
@@ -40,9 +35,12 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     if given.command is None:
         console.answer(parser.format_help().rstrip())
         return 0
+    if given.command == "fault" and given.action is None:
+        console.answer(given.show().rstrip())
+        return 0
     state_dir = Path(given.state_dir).expanduser().absolute() if given.state_dir else process.default_state_dir(environ)
     if given.command == "run":
-        return _run(given, state_dir)
+        return foreground.run(given, state_dir)
     if given.command == "up":
         return _up(given, state_dir)
     if given.command == "down":
@@ -103,77 +101,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(given: argparse.Namespace, state_dir: Path) -> int:
-    faults = _faults(given)
-    with process.owned(state_dir):
-        if given.held and not process.is_held(state_dir):
-            process.hold(state_dir, str(os.getppid()))
-        return asyncio.run(_serve(given, state_dir, faults))
-
-
-async def _serve(given: argparse.Namespace, state_dir: Path, faults: Faults) -> int:
-    from broker.errors import Failed
-    from broker.lab.cluster import Cluster, ClusterSettings
-
-    settings = ClusterSettings(
-        state_dir=state_dir,
-        fleet=given.vms,
-        pong_deadline_s=given.pong_deadline,
-        faults=faults,
-        guest_kind=given.guests,
-        pace=given.pace,
-        agent_scale=given.agent_scale,
-        crds=given.crds,
-        openapi=given.openapi,
-    )
-    asked = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, asked.set)
-    try:
-        async with Cluster.start(settings) as cluster, AsyncExitStack() as stack:
-            lab = process.RunningLab(
-                pid=os.getpid(),
-                started=process.process_identity(os.getpid()) or "",
-                url=cluster.url,
-                network=cluster.network,
-                guests=cluster.guest_kind,
-                vms=cluster.objects.count("virtualmachines.kubevirt.io"),
-                state_dir=state_dir,
-            )
-            await stack.enter_async_context(control.serving(state_dir, cluster.faults, lab.description))
-            process.write_description(lab)
-            console.progress(f"the lab is ready: {lab.url}, {lab.vms} VMs, guests by {lab.guests}")
-            console.progress(f"KUBECONFIG={lab.kubeconfig}")
-            while not asked.is_set() and not (given.held and process.is_abandoned(state_dir)):
-                try:
-                    async with asyncio.timeout(_LOOK_EVERY_S if given.held else None):
-                        await asked.wait()
-                except TimeoutError:
-                    continue
-            (state_dir / "lab.json").unlink(missing_ok=True)
-    except ValueError as exc:
-        raise UsageError(f"vmbroker lab: {exc}", next_step="see `vmbroker lab run --help`") from exc
-    except (OSError, RuntimeError) as exc:
-        raise Failed("the lab could not start", code="lab-start", cause=str(exc)[:200]) from exc
-    return 0
-
-
 def _up(given: argparse.Namespace, state_dir: Path) -> int:
-    _faults(given)
+    foreground.faults_of(given)
+    foreground.definitions_of(given)
     options = ["--vms", str(given.vms), "--pong-deadline", str(given.pong_deadline)]
     options += ["--pace", str(given.pace), "--agent-scale", str(given.agent_scale)]
     options += [word for fault in given.fault for word in ("--fault", fault)]
     for name in ("guests", "crds", "openapi"):
         value = getattr(given, name)
         options += [f"--{name}", str(value)] if value else []
-    if process.find(state_dir) is None:
-        console.progress("starting the lab …")
+    if process.find(state_dir) is None and given.output == "table":
+        console.progress("starting the lab")
     lab, is_new = process.bring_up(state_dir, process.FOR_GOOD, options)
     if not is_new:
-        _tell(given, lab, f"a lab runs already: {lab.url} (process {lab.pid})")
+        foreground.tell(given, lab, f"a lab runs already: {lab.url} (process {lab.pid})")
         return 0
-    _tell(given, lab, f"the lab is up: {lab.url}, {lab.vms} VMs, guests by {lab.guests}")
+    foreground.tell(given, lab, f"the lab is up: {lab.url}, {lab.vms} VMs, guests by {lab.guests}")
     if given.output == "table":
         where = f" --state-dir {shlex.quote(given.state_dir)}" if given.state_dir else ""
         if given.state_dir:
@@ -185,11 +128,11 @@ def _up(given: argparse.Namespace, state_dir: Path) -> int:
 
 
 def _down(given: argparse.Namespace, state_dir: Path) -> int:
-    lab = process.stop(state_dir)
+    pid = process.stop(state_dir)
     if given.output == "json":
         console.answer_json({"apiVersion": "vmbroker/v1", "kind": "LabStatus", "running": False, "stateDir": str(state_dir)})
     else:
-        console.answer("no lab runs" if lab is None else f"the lab is down (process {lab.pid})")
+        console.answer("no lab runs" if pid is None else f"the lab is down (process {pid})")
     return 0
 
 
@@ -202,7 +145,7 @@ def _status(given: argparse.Namespace, state_dir: Path) -> int:
         except BrokerError as exc:
             faults = ()
             text += f"\nfaults: unknown, {exc}"
-        _tell(given, lab, text + "".join(f"\nfault: {word}" for word in faults), faults=faults)
+        foreground.tell(given, lab, text + "".join(f"\nfault: {word}" for word in faults), faults=faults)
         return 0
     if given.output == "json":
         console.answer_json({"apiVersion": "vmbroker/v1", "kind": "LabStatus", "running": False, "stateDir": str(state_dir)})
@@ -223,37 +166,6 @@ def _kubeconfig(given: argparse.Namespace, state_dir: Path) -> int:
         raise NotFound("the lab has no user of that name", code="no-user", next_step=f"its users are {names}") from None
     console.answer(str(path) if given.path else path.read_text().rstrip())
     return 0
-
-
-def _tell(given: argparse.Namespace, lab: process.RunningLab, text: str, *, faults: Sequence[str] | None = None) -> None:
-    if given.output == "table":
-        console.answer(text)
-        return
-    console.answer_json(
-        {
-            "apiVersion": "vmbroker/v1",
-            "kind": "LabStatus",
-            "running": True,
-            "pid": lab.pid,
-            "url": lab.url,
-            "network": f"{lab.network}.0/24",
-            "guests": lab.guests,
-            "vms": lab.vms,
-            "kubeconfig": str(lab.kubeconfig),
-            "stateDir": str(lab.state_dir),
-            **({} if faults is None else {"faults": list(faults)}),
-        }
-    )
-
-
-def _faults(given: argparse.Namespace) -> Faults:
-    faults = Faults()
-    for word in given.fault:
-        try:
-            parse_fault(word, faults)
-        except ValueError as exc:
-            raise UsageError(f"vmbroker lab: {exc}", next_step="see `vmbroker lab run --help`") from exc
-    return faults
 
 
 def _fleet(text: str) -> int:

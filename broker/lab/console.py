@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 
@@ -9,8 +10,14 @@ __all__ = ["answer", "answer_json", "complain", "progress"]
 
 
 def answer(text: str) -> None:
-    """Write one result line to stdout."""
-    sys.stdout.write(text + "\n")
+    """Write one result line to stdout, escaped where its encoding lacks a character; OSError where it is closed."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "stdout is closed")
+    try:
+        sys.stdout.write(text + "\n")
+    except UnicodeEncodeError:
+        encoding = sys.stdout.encoding or "ascii"
+        sys.stdout.write(text.replace("…", "...").encode(encoding, "backslashreplace").decode(encoding) + "\n")
     sys.stdout.flush()
 
 
@@ -21,6 +28,8 @@ def answer_json(value: object) -> None:
 
 def progress(text: str) -> None:
     """Write one line of progress to stderr; a closed stderr is no failure (a lab outlives the terminal that started it)."""
+    if sys.stderr is None:
+        return
     try:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()

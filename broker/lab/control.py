@@ -1,8 +1,8 @@
 """How a running lab is told of faults: a private unix socket in its state directory, one JSON line each way.
 
-Asked: `{"set": [WORD, …]}`, `{"clear": NAME}` ("" for all) or `{}`; answered: `{"active": [WORD, …], "cleared": N, "lab": …}`
-(the lab's description, see broker.lab.running) or `{"error": TEXT}`. The socket is its owner's alone: 0600, and the peer's
-user is looked at. The Kubernetes API has no part in it.
+Asked: `{"set": [WORD, …]}`, `{"clear": [NAME, …]}` ([] for all) or `{}`; answered: `{"active": [WORD, …], "cleared": N,
+"lab": …}` (the lab's description, see broker.lab.running) or `{"error": TEXT}`. The socket is its owner's alone: 0600, and the
+peer's user is looked at. The Kubernetes API has no part in it.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ async def serving(state_dir: Path, faults: Faults, description: Mapping[str, obj
         (state_dir / _NAME).unlink(missing_ok=True)
 
 
-def ask(state_dir: Path, *, set_words: Sequence[str] = (), clear: str | None = None) -> Told:
+def ask(state_dir: Path, *, set_words: Sequence[str] = (), clear: Sequence[str] | None = None) -> Told:
     """Tell the lab of a state directory and return what it says; UsageError for a refused word, Failed without an answer."""
-    wanted: dict[str, object] = {"set": list(set_words)} if set_words else {} if clear is None else {"clear": clear}
+    wanted: dict[str, object] = {"set": list(set_words)} if set_words else {} if clear is None else {"clear": list(clear)}
     try:
         with _reachable(state_dir) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
             link.settimeout(_ANSWER_WITHIN_S)
@@ -108,15 +108,21 @@ def _done(line: bytes, faults: Faults) -> Mapping[str, Any]:
     try:
         asked = json.loads(line)
         words = [str(word) for word in asked.get("set", ())]
-        trial = Faults(happen=_nothing)
+        trial = Faults(happen=_nothing, knows=faults.knows)
         for word in words:
             trial.set(word)
         for word in words:
             faults.set(word)
-        cleared = faults.clear(str(asked["clear"])) if "clear" in asked else 0
-    except (ValueError, AttributeError) as exc:
+        cleared = faults.clear(*_names(asked["clear"])) if "clear" in asked else 0
+    except (ValueError, AttributeError, TypeError) as exc:
         return {"error": str(exc)[:1000]}
     return {"active": list(faults.active()), "cleared": cleared}
+
+
+def _names(asked: object) -> list[str]:
+    if not isinstance(asked, list) or not all(isinstance(name, str) for name in asked):
+        raise ValueError("clear takes a list of names")
+    return asked
 
 
 def _nothing(event: Event) -> None:

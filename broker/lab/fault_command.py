@@ -22,8 +22,8 @@ _EPILOG = (
     "\nexamples:\n  vmbroker lab fault set latency=0.5\n"
     "  vmbroker lab fault set 'status=429,next=3' 'drop=2000,path=*/virtualmachines'\n"
     "  vmbroker lab fault set guest-port=shop/web:22:filtered\n  vmbroker lab fault set api-restart=5\n"
-    "  vmbroker lab fault list\n  vmbroker lab fault clear status\n  vmbroker lab fault clear\n"
-    "\nexit status: 0 done, 1 failed, 2 no such fault, 3 no lab runs"
+    "  vmbroker lab fault list\n  vmbroker lab fault clear status latency\n  vmbroker lab fault clear\n"
+    "\nexit status: 0 done, 1 failed, 2 no such fault, guest, verb or user, 3 no lab runs"
 )
 
 
@@ -35,27 +35,28 @@ def add_parser(commands: argparse._SubParsersAction[Parser], kind: type[Parser])
     fault = commands.add_parser(
         "fault", help="let the running lab go wrong", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    fault.set_defaults(show=fault.format_help)
     actions = fault.add_subparsers(dest="action", metavar="set|list|clear", parser_class=kind)
     put = actions.add_parser(
         "set", help="put faults into force", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     put.add_argument("faults", nargs="+", metavar="NAME[=VALUE][,OPTION=VALUE]")
     listed = actions.add_parser("list", help="show the faults in force")
-    clear = actions.add_parser("clear", help="take back the faults of a name, or all")
-    clear.add_argument("name", nargs="?", default="", metavar="NAME")
+    clear = actions.add_parser("clear", help="take back the faults of these names, or all")
+    clear.add_argument("names", nargs="*", metavar="NAME")
     return [put, listed, clear]
 
 
 def run(given: argparse.Namespace, state_dir: Path) -> int:
     """Run one action; NotFound where no lab runs, UsageError for a fault that there is not."""
-    if given.action is None:
-        raise UsageError("vmbroker lab fault: set, list or clear?", next_step="see `vmbroker lab fault --help`")
+    if given.action == "clear" and "" in given.names:
+        raise UsageError("an empty name is no fault", next_step="name faults, or leave the name out to clear all of them")
     if process.find(state_dir) is None:
         raise NotFound("no lab runs", code="no-lab", next_step="start one with `vmbroker lab up`")
     actions: dict[str, Callable[[], control.Told]] = {
         "set": lambda: control.ask(state_dir, set_words=given.faults),
         "list": lambda: control.ask(state_dir),
-        "clear": lambda: control.ask(state_dir, clear=given.name),
+        "clear": lambda: control.ask(state_dir, clear=given.names),
     }
     told = actions[given.action]()
     if given.output == "json":

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-__all__ = ["HANG", "RULE_NAMES", "STATUSES", "Asked", "Rule", "RuleName", "parse_rule", "split_options"]
+__all__ = ["HANG", "RULE_NAMES", "STATUSES", "VERBS", "Asked", "Rule", "RuleName", "parse_rule", "split_options"]
 
 RuleName = Literal["latency", "hang", "drop", "status"]
 RULE_NAMES: tuple[RuleName, ...] = ("latency", "hang", "drop", "status")
 STATUSES = (401, 403, 404, 429, 500, 503)
 """The failures that `status` can give, each in the words of a real server."""
 HANG: RuleName = "hang"
+VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "post", "put", "head", "options")
+"""What a request's verb can be: RBAC's, and the HTTP methods of paths that are no resources."""
 _OPTIONS = ("path", "verb", "user", "next", "retry-after")
 _LATENCY_LIMIT_S = 600.0
 _DROP_LIMIT_BYTES = 1 << 40
@@ -65,6 +67,10 @@ def parse_rule(name: RuleName, value: str, options: dict[str, str]) -> Rule:
         raise ValueError(f"{name} has no option {unknown[0]!r}; it has {', '.join(_OPTIONS)}")
     if "retry-after" in options and name != "status":
         raise ValueError("retry-after goes with status")
+    if options.get("verb", VERBS[0]) not in VERBS:
+        raise ValueError(f"there is no verb {options['verb']!r}; there are {', '.join(VERBS)}")
+    if not options.get("path", "/").startswith(("/", "*", "?", "[")):
+        raise ValueError(f"no request's path is like {options['path']!r}: paths begin with /, such as path=/apis/*")
     return Rule(
         name=name,
         value=_value(name, value),

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from broker.lab.fault_rules import HANG, RULE_NAMES, Asked, Rule, RuleName, parse_rule, seconds_of, split_options
 
-__all__ = ["FAULT_NAMES", "FAULT_WORDS", "UNREACHABLE_TEXTS", "Event", "Faults", "PortState", "parse_fault"]
+__all__ = ["FAULT_NAMES", "FAULT_WORDS", "UNREACHABLE_TEXTS", "Event", "Faults", "Knows", "PortState", "parse_fault"]
 
 UNREACHABLE_TEXTS: dict[str, tuple[int, str]] = {
     "no-route": (500, "error dialing backend: dial tcp 10.96.0.9:443: connect: no route to host"),
@@ -55,6 +55,16 @@ class Event:
     path: str = ""
 
 
+class Knows(Protocol):
+    """The lab's guests and users, for faults that name one."""
+
+    def about_guest(self, guest: str) -> str:
+        """Say why `namespace/name` is no guest; empty where it is one."""
+
+    def about_user(self, name: str) -> str:
+        """Say why that is no user; empty where it is one."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Faults:
     """The faults in force now; the lab looks at each request, so a change works at once."""
@@ -75,6 +85,8 @@ class Faults:
     """Whether connections to the API are taken and nothing is said on them; kept by the cluster."""
     happen: Callable[[Event], None] | None = None
     """What makes events happen; None while no cluster runs."""
+    knows: Knows | None = None
+    """Who says which guests and users there are; None where nobody does, and every name is taken."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -109,10 +121,24 @@ class Faults:
             raise ValueError(f"no such fault; there are {', '.join(FAULT_NAMES)}")
         self._stir()
 
-    def clear(self, name: str = "") -> int:
-        """Take faults back, those of that name or every one, and return how many there were; ValueError for no fault's name."""
-        if name and name not in {shown.partition("=")[0].partition("[")[0] for shown in FAULT_NAMES}:
-            raise ValueError(f"no such fault; there are {', '.join(FAULT_NAMES)}")
+    def check(self) -> None:
+        """ValueError where a fault in force names a guest or user that there is not."""
+        for rule in self.rules:
+            self._check_user(rule)
+        for guest, _ in self.guest_ports:
+            self._check_guest(guest)
+
+    def clear(self, *names: str) -> int:
+        """Take faults back, those of these names or every one, and return how many there were.
+
+        ValueError for no fault's name, and nothing is taken back.
+        """
+        if unknown := set(names) - {shown.partition("=")[0].partition("[")[0] for shown in FAULT_NAMES}:
+            raise ValueError(f"no such fault as {min(unknown)!r}; there are {', '.join(FAULT_NAMES)}")
+        return sum(self._clear(name) for name in names or ("",))
+
+    def _clear(self, name: str) -> int:
+        """Take back the faults of one name, every one for none."""
         gone = [word for word in self.active() if name in ("", word.partition("=")[0].partition(",")[0])]
         self.rules = [rule for rule in self.rules if name and rule.name != name]
         if name in ("", "guest-port"):
@@ -167,7 +193,16 @@ class Faults:
         self._changed.set()
         self._changed = asyncio.Event()
 
+    def _check_user(self, rule: Rule) -> None:
+        if rule.user and self.knows is not None and (trouble := self.knows.about_user(rule.user)):
+            raise ValueError(trouble)
+
+    def _check_guest(self, guest: str) -> None:
+        if self.knows is not None and (trouble := self.knows.about_guest(guest)):
+            raise ValueError(trouble)
+
     def _add(self, rule: Rule) -> None:
+        self._check_user(rule)
         same = (rule.name, rule.path, rule.verb, rule.user)
         self.rules = [each for each in self.rules if (each.name, each.path, each.verb, each.user) != same]
         self.rules.append(rule)
@@ -199,6 +234,7 @@ class Faults:
             raise ValueError(
                 "guest-port is written guest-port=NAMESPACE/NAME:closed, or with a port in between: …/NAME:22:filtered"
             )
+        self._check_guest(guest)
         number = int(port or 0)
         if known[0] == "open":
             self.guest_ports.pop((guest, number), None)

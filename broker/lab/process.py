@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from broker.errors import BrokerError, Failed, SettingsError, TimedOut
-from broker.lab.running import RunningLab, find, is_locked_by_us, note_holder, process_identity, write_description
+from broker.errors import Failed, SettingsError, TimedOut
+from broker.lab.running import RunningLab, find, holder, is_locked_by_us, note_holder, process_identity, write_description
 
 __all__ = [
     "FOR_GOOD",
@@ -60,24 +60,24 @@ def ensure(state_dir: Path) -> Path:
     return lab.kubeconfig
 
 
-def bring_up(state_dir: Path, holder: str, options: Sequence[str]) -> tuple[RunningLab, bool]:
-    """Return the lab of a state directory for a holder (see `hold`), and whether it had to be started (with `options`).
+def bring_up(state_dir: Path, by: str, options: Sequence[str]) -> tuple[RunningLab, bool]:
+    """Return the lab of a state directory, held by somebody (see `hold`), and whether it had to be started (with `options`).
 
     Raises Failed, TimedOut or SettingsError.
     """
     _prepare(state_dir)
     with _starting(state_dir):
-        hold(state_dir, holder)
+        hold(state_dir, by)
         lab = find(state_dir)
         if lab is not None:
             return lab, False
-        if holder != FOR_GOOD:
+        if by != FOR_GOOD:
             # What `lab up` noted went with the lab that it started.
             release(state_dir, FOR_GOOD)
         try:
             return start(state_dir, options), True
-        except BrokerError:
-            release(state_dir, holder)
+        except BaseException:
+            release(state_dir, by)
             raise
 
 
@@ -100,6 +100,15 @@ def start(state_dir: Path, options: Sequence[str]) -> RunningLab:
     words = [sys.executable, "-P", "-m", "broker.main", "lab", "run", "--held", "--state-dir", str(state_dir), *options]
     with os.fdopen(descriptor, "wb") as output:
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+    try:
+        return _ready(process, state_dir, log)
+    except BaseException:  # Ctrl-C too: what does not serve yet is not left behind
+        if process.poll() is None:
+            process.terminate()
+        raise
+
+
+def _ready(process: subprocess.Popen[bytes], state_dir: Path, log: Path) -> RunningLab:
     until = time.monotonic() + READY_WITHIN_S
     while True:
         lab = find(state_dir)
@@ -123,35 +132,43 @@ def start(state_dir: Path, options: Sequence[str]) -> RunningLab:
         time.sleep(_LOOK_EVERY_S)
 
 
-def stop(state_dir: Path) -> RunningLab | None:
-    """Stop the lab of a state directory and wait for its end; None where none runs, TimedOut where it does not end."""
+def stop(state_dir: Path) -> int | None:
+    """Stop the lab of a state directory, one that still starts too, wait for its end and return its pid.
+
+    None where none runs, TimedOut where it does not end.
+    """
     lab = find(state_dir)
     release(state_dir, FOR_GOOD)
-    if lab is None:
+    held = (lab.pid, lab.started) if lab is not None else holder(state_dir)
+    if held is None:
         return None
-    os.kill(lab.pid, signal.SIGTERM)
+    pid, started = held
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return pid
     until = time.monotonic() + STOP_WITHIN_S
-    while process_identity(lab.pid) == lab.started:
+    while process_identity(pid) == started:
         if time.monotonic() > until:
             raise TimedOut(
-                f"the lab (process {lab.pid}) did not end within {STOP_WITHIN_S:g} s", next_step=f"end it: kill -9 {lab.pid}"
+                f"the lab (process {pid}) did not end within {STOP_WITHIN_S:g} s", next_step=f"end it: kill -9 {pid}"
             )
-        _reap(lab.pid)
+        _reap(pid)
         time.sleep(_LOOK_EVERY_S)
-    return lab
+    return pid
 
 
-def hold(state_dir: Path, holder: str) -> None:
+def hold(state_dir: Path, by: str) -> None:
     """Note a process (its pid as text) or FOR_GOOD as a reason for the lab to go on."""
     folder = state_dir / "held-by"
     folder.mkdir(mode=0o700, exist_ok=True)
-    told = "" if holder == FOR_GOOD else process_identity(int(holder)) or ""
-    (folder / holder).write_text(told)
+    told = "" if by == FOR_GOOD else process_identity(int(by)) or ""
+    (folder / by).write_text(told)
 
 
-def release(state_dir: Path, holder: str) -> None:
+def release(state_dir: Path, by: str) -> None:
     """Take one reason back."""
-    (state_dir / "held-by" / holder).unlink(missing_ok=True)
+    (state_dir / "held-by" / by).unlink(missing_ok=True)
 
 
 def is_held(state_dir: Path) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from broker.errors import BrokerError
 
-__all__ = ["RunningLab", "find", "is_locked_by_us", "note_holder", "process_identity", "write_description"]
+__all__ = ["RunningLab", "find", "holder", "is_locked_by_us", "note_holder", "process_identity", "write_description"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +70,10 @@ def _behind_damage(state_dir: Path) -> RunningLab | None:
     """The lab whose description cannot be read: asked for it, and its file written again; else what the lock tells of it."""
     from broker.lab.control import ask
 
-    try:
-        with (state_dir / "lock").open("r+") as lock:
-            if is_locked_by_us(lock):
-                return None
-            holder = json.loads(lock.read())
-            pid, started = int(holder["pid"]), str(holder["started"])
-    except (OSError, ValueError, KeyError, TypeError):
+    held = holder(state_dir)
+    if held is None:
         return None
-    if process_identity(pid) != started:
-        return None
+    pid, started = held
     try:
         lab = _described(ask(state_dir).lab, state_dir)
         write_description(lab)
@@ -88,6 +82,19 @@ def _behind_damage(state_dir: Path) -> RunningLab | None:
         return RunningLab(
             pid=pid, started=started, url="unknown", network="unknown", guests="unknown", vms=0, state_dir=state_dir
         )
+
+
+def holder(state_dir: Path) -> tuple[int, str] | None:
+    """Return pid and identity of the process that holds a state directory, also while its lab starts or ends; None without."""
+    try:
+        with (state_dir / "lock").open("r+") as lock:
+            if is_locked_by_us(lock):
+                return None
+            told = json.loads(lock.read())
+            pid, started = int(told["pid"]), str(told["started"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return (pid, started) if process_identity(pid) == started else None
 
 
 def process_identity(pid: int) -> str | None:

@@ -5,9 +5,8 @@ Rules: KubeVirt pkg/virt-controller/watch/vm and the captures `reactions-vm-*`.
 
 from __future__ import annotations
 
-from calendar import timegm
 from dataclasses import dataclass
-from time import strptime
+from datetime import datetime
 
 from broker.lab.machines.view import Json, View, is_marked
 from broker.lab.power import run_strategy
@@ -60,4 +59,4 @@ def retry_in_s(vm: Json, now_s: float) -> float:
     moment = ((vm.get("status") or {}).get("startFailure") or {}).get("retryAfterTimestamp")
     if not moment:
         return 0.0
-    return max(0.0, timegm(strptime(moment, "%Y-%m-%dT%H:%M:%SZ")) - now_s)
+    return max(0.0, datetime.fromisoformat(moment).timestamp() - now_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import gmtime, strftime
+from datetime import UTC, datetime
 
 from broker.lab.machines.run_strategy import FINAL, phase_of
 from broker.lab.machines.view import Json, View, condition, is_marked
@@ -122,7 +122,7 @@ def _start_failure(old: Json, view: View) -> Json | None:
     return {
         "consecutiveFailCount": count,
         "lastFailedVMIUID": _uid_of(view.vmi),
-        "retryAfterTimestamp": strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(view.now_s + wait_s)),
+        "retryAfterTimestamp": datetime.fromtimestamp(view.now_s + wait_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
 
