@@ -56,7 +56,8 @@ def check_parents(path: Path) -> None:
 def check_readers(file: Path) -> None:
     """Refused for a file that other users' ssh reads: our own one beside it is for one person, and theirs would stop there.
 
-    That is one in a folder which everybody may enter, unless it is closed to them or below the home of its owner or of ours.
+    That is one in a folder which everybody may enter, unless it is closed to them or below the home of its owner or of ours;
+    a file that is still to be made counts below /etc only, where the system's own Include finds it.
     """
     try:
         state = os.stat(file)
@@ -64,7 +65,7 @@ def check_readers(file: Path) -> None:
         state = None
     except OSError as exc:
         raise unusable(file, "read", exc) from exc
-    if state is not None and not state.st_mode & 0o004:
+    if not (state.st_mode & 0o004 if state is not None else file.is_relative_to("/etc")):
         return
     owners = {os.getuid(), os.geteuid(), *([state.st_uid] if state is not None else [])}
     if any(home in file.parents for owner in owners for home in _home_of(owner)):

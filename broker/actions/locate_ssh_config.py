@@ -10,11 +10,10 @@ from typing import Final
 
 from broker.actions.guard_ssh_config import unusable
 from broker.clean import clean
-from broker.errors import Refused
+from broker.errors import Refused, UsageError
 from broker.paths.ssh_include import own_name
 
-CONTROL: Final = "vmbroker-control"
-"""Folder of ControlMaster sockets beside our file."""
+_CONF: Final = ".conf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,16 +26,18 @@ class Places:
 
     @property
     def control(self) -> Path:
-        """The folder of ControlMaster sockets."""
-        return self.own.with_name(CONTROL)
+        """The folder of this file's ControlMaster sockets: `.vmbroker` beside `config`, hidden from an `Include *`, and short."""
+        return self.own.with_name("." + self.own.name.removesuffix(_CONF))
 
 
 def locate(file: Path) -> Places:
     """Find the files for a user's configuration; a link of the user's own (dotfiles) is followed and stays a link.
 
-    Refused for a link of another user and for one that leads nowhere a file can be.
+    Refused for a link of another user and for one that leads nowhere a file can be, UsageError for a path without a name.
     """
     path = Path(os.path.abspath(file))  # noqa: PTH100  # `..` is taken away, links are not
+    if not path.name:
+        raise UsageError(f"{clean(path)} is a folder", next_step="name a file with --file")
     own = path.with_name(own_name(path.name))
     try:
         state = os.lstat(path)

@@ -37,7 +37,7 @@ _PARAMETERS = ("dryRun", "fieldManager", "fieldValidation")
 def read_documents(folder: Path) -> dict[tuple[str, str], Path]:
     """Find the documents `core_v1.json`, `apis_GROUP_VERSION.json` of a folder, by (group, version); ValueError without any."""
     try:
-        names = {path: _NAME.match(path.name) for path in folder.iterdir()}
+        names = {path: _NAME.match(path.name) for path in folder.iterdir() if path.is_file()}
     except OSError as exc:
         raise ValueError(f"{folder} cannot be read: {exc.strerror}") from exc
     found = {(match["group"] or "", match["version"]): path for path, match in names.items() if match is not None}

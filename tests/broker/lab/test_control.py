@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import stat
+import subprocess
+import sys
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +18,7 @@ import pytest
 from broker.lab import control, process
 from broker.lab.faults import Faults
 from tests.broker.lab.test_process import version_through
-from tests.conftest import vmbroker
+from tests.conftest import ROOT, vmbroker
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,29 @@ def test_words_are_set_together_or_not_at_all(state: Path) -> None:
     assert "no such fault; there are latency=SECONDS" in err
     assert lab(state, "fault", "list") == (0, "no fault is in force\n", "")
     assert lab(state, "fault", "clear", "nonsense")[0] == 2
-    assert lab(state, "fault")[0] == 2
+    assert lab(state, "fault", "set", "guest-port=shop/nope:22:closed")[0] == 2
+
+
+def test_several_names_are_taken_back_together_and_an_empty_one_is_none(state: Path) -> None:
+    assert lab(state, "fault", "set", "latency=0.01", "status=500,path=/none", "drop,path=/none")[0] == 0
+    assert lab(state, "fault", "clear", "")[0] == 2
+    assert lab(state, "fault", "clear", "latency", "nonsense")[0] == 2
+    assert lab(state, "fault", "clear", "latency", "status") == (0, "2 taken back, in force: drop=0,path=/none\n", "")
+    assert lab(state, "fault", "clear") == (0, "1 taken back\n", "")
+
+
+def test_alone_the_command_prints_its_help_in_any_encoding() -> None:
+    done = vmbroker("lab", "fault", env={"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "vmbroker lab fault set latency=0.5" in done.stdout
+
+
+def test_an_answer_that_nobody_can_read_is_no_success(state: Path) -> None:
+    words = [sys.executable, "-m", "broker.main", "lab", "fault", "list", "--state-dir", str(state)]
+    line = " ".join(map(shlex.quote, words)) + " >&-"
+    done = subprocess.run(["sh", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "standard output is closed" in done.stderr
 
 
 def test_an_event_is_done_and_leaves_nothing_in_force(state: Path) -> None:
@@ -113,11 +138,13 @@ async def test_a_lab_that_does_not_answer_is_still_found_and_a_dead_one_is_not(t
     assert process.find(tmp_path / "mine") is None
 
 
-def test_folders_of_schemas_that_are_none_are_refused_by_name(tmp_path: Path) -> None:
+def test_folders_of_schemas_that_are_none_are_refused_before_a_lab_is_started(tmp_path: Path) -> None:
     state, empty = tmp_path / "state", tmp_path / "empty"
     empty.mkdir()
     status, _, err = lab(state, "up", "--crds", str(tmp_path / "absent"))
     assert (status, "a folder is needed" in err) == (2, True)
     for option, said in (("--crds", "holds no CustomResourceDefinition"), ("--openapi", "holds no OpenAPI document")):
-        status, _, err = lab(state, "run", "--guests", "asyncssh", option, str(empty))
-        assert (status, said in err) == (2, True), err
+        for command in ("run", "up"):
+            status, _, err = lab(state, command, "--guests", "asyncssh", option, str(empty))
+            assert (status, said in err) == (2, True), err
+    assert not state.exists()

@@ -245,7 +245,7 @@ async def test_a_guests_port_answers_as_it_is_told(cluster: Cluster) -> None:
                 assert (link.status, words in (await link.body()).decode()) == (500, True)
         cluster.faults.set(f"guest-port=n/a:{guest.port}:open")
         assert cluster.faults.active() == ()
-        cluster.faults.set("guest-port=n/other:closed")
+        cluster.faults.set("guest-port=shop/web:closed")
         async with asked(cluster, forward("a", guest.port)) as link:
             assert link.status == 101
 
@@ -265,6 +265,8 @@ async def test_a_guests_port_answers_as_it_is_told(cluster: Cluster) -> None:
         ("drop=x", "drop takes a whole number"),
         ("hang=3", "hang takes no value"),
         ("status=429,colour=red", "status has no option 'colour'"),
+        ("latency=1,verb=banana", "there is no verb 'banana'; there are get, list, watch, create"),
+        ("latency=1,path=banana", "no request's path is like 'banana'"),
         ("guest-port=web:closed", "guest-port is written"),
         ("guest-port=shop/web:0:closed", "guest-port is written"),
         ("guest-port=shop/web:ajar", "guest-port is written"),
@@ -279,6 +281,26 @@ def test_a_word_that_cannot_be_is_refused_by_what_it_lacks(word: str, said: str)
     with pytest.raises(ValueError, match="^" + said.replace(".", r"\.").replace("'", "'")):
         faults.set(word)
     assert faults.active() == ()
+
+
+async def test_a_guest_or_user_that_the_lab_does_not_have_is_refused(tmp_path: Path) -> None:
+    settings = ClusterSettings(state_dir=tmp_path, has_guests=False, has_controllers=False)
+    async with Cluster.start(settings) as cluster:
+        for word, said in (
+            ("guest-port=shop/nope:22:closed", "the lab has no VM 'shop/nope'"),
+            ("guest-port=SHOP/web:22:closed", "the lab has no VM 'SHOP/web'"),
+            ("latency=1,user=alicia", "the lab has no user 'alicia'; is it alice?"),
+            ("hang,user=zz", "its users: admin, alice"),
+        ):
+            with pytest.raises(ValueError, match=said):
+                cluster.faults.set(word)
+        for word in ("guest-port=shop/web:22:closed", "latency=1,user=alice", "drop,user=system:serviceaccount:shop:default"):
+            cluster.faults.set(word)
+    at_start = Faults()
+    at_start.set("guest-port=shop/nope:closed")
+    with pytest.raises(ValueError, match="the lab has no VM 'shop/nope'"):
+        async with Cluster.start(ClusterSettings(state_dir=tmp_path, has_guests=False, faults=at_start)):
+            pass
 
 
 def test_active_faults_read_back_as_the_words_that_set_them() -> None:
@@ -301,8 +323,11 @@ def test_active_faults_read_back_as_the_words_that_set_them() -> None:
     # The same once more replaces, another value for the same requests too.
     faults.set("latency=2,path=/apis/*")
     assert [word for word in faults.active() if word.startswith("latency")] == ["latency=2,path=/apis/*"]
+    with pytest.raises(ValueError, match="no such fault as 'nonsense'"):
+        faults.clear("latency", "nonsense")
     assert faults.clear("guest-port") == 2
-    assert faults.clear() == 5
+    assert faults.clear("latency", "drop") == 2
+    assert faults.clear() == 3
     with pytest.raises(ValueError, match="no such fault"):
         faults.clear("nonsense")
     assert len(FAULT_NAMES) == 11

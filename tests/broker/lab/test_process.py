@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from broker.errors import Failed, SettingsError
-from broker.lab import process
+from broker.lab import process, running
 from tests.conftest import ROOT, RunningLab, vmbroker
 
 LIMIT_S = 20.0
@@ -209,6 +209,31 @@ def test_a_lab_in_the_foreground_ends_by_ctrl_c(state: Path) -> None:
     _, rest = child.communicate(timeout=LIMIT_S)
     assert (child.returncode, "Traceback" in rest) == (0, False)
     assert descendants_in(state) == []
+
+
+def test_a_lab_that_still_starts_is_seen_and_ended(state: Path) -> None:
+    words = [sys.executable, "-m", "broker.main", "lab", "run", "--held", "--state-dir", str(state)]
+    child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    with child:
+        until(lambda: running.holder(state) is not None)
+        assert process.find(state) is None
+        down = vmbroker("lab", "down", "--state-dir", str(state))
+        assert (down.returncode, down.stdout) == (0, f"the lab is down (process {child.pid})\n")
+        _, told = child.communicate(timeout=LIMIT_S)
+    assert (child.returncode in (0, -signal.SIGTERM), told) == (True, "")
+    assert descendants_in(state) == []
+
+
+def test_ctrl_c_at_the_start_leaves_nothing_behind(state: Path) -> None:
+    words = [sys.executable, "-m", "broker.main", "lab", "up", "--state-dir", str(state)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as up:
+        until(lambda: running.holder(state) is not None)
+        up.send_signal(signal.SIGINT)
+        _, told = up.communicate(timeout=LIMIT_S)
+    if up.returncode == 130:  # else it was quicker than we
+        assert "Traceback" not in told
+        until(lambda: running.holder(state) is None)
+        assert not process.is_held(state)
 
 
 def test_a_lab_that_cannot_start_says_why(state: Path) -> None:
