@@ -84,17 +84,18 @@ def _definitions_in(path: Path) -> Iterator[Json]:
             text = stream.read(_FILE_LIMIT_BYTES + 1)
         if len(text) > _FILE_LIMIT_BYTES:
             raise ValueError(f"{path.name} is larger than {_FILE_LIMIT_BYTES // 1024 // 1024} MiB")
+    except OSError as exc:
+        raise ValueError(f"{path.name} cannot be read: {exc.strerror}") from exc
+    try:
         for document in yaml.load_all(text, loader):
             if isinstance(document, dict) and document.get("kind") == "CustomResourceDefinition":
                 yield document
-    except OSError as exc:
-        raise ValueError(f"{path.name} cannot be read: {exc.strerror}") from exc
     except yaml.MarkedYAMLError as exc:
         line = f", line {exc.problem_mark.line + 1}" if exc.problem_mark is not None else ""
         raise ValueError(f"{path.name}{line} is no YAML: {exc.problem or exc.context or 'broken'}") from exc
     except (yaml.YAMLError, RecursionError) as exc:
         raise ValueError(f"{path.name} is no YAML, or nested too deep") from exc
-    except (TypeError, AttributeError, KeyError, IndexError, OverflowError) as exc:
+    except (TypeError, ValueError, AttributeError, LookupError, OverflowError) as exc:
         # What the YAML reader's own constructors raise for a value that only looks like a date, a number or a key.
         raise ValueError(f"{path.name} holds a value that cannot be read") from exc
 

