@@ -2,47 +2,65 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import shlex
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from broker.actions.ask_ssh_config import Effective, effective, refusal
+from broker.actions.check_own_ssh_config import INSTALL, own_findings
+from broker.actions.guard_ssh_config import check_parents
 from broker.actions.locate_ssh_config import Places, locate
-from broker.actions.read_ssh_config import Contents, Effective, effective, read_bytes, read_config, user_file
-from broker.actions.write_ssh_files import check_parents
-from broker.clean import clean, escaped
+from broker.actions.read_ssh_config import Contents, Unread, read_config, user_file
+from broker.clean import Clean, clean
 from broker.errors import BrokerError
-from broker.paths.ssh_blocks import read_header
-from broker.paths.ssh_findings import SEVERITIES, Finding, Severity, aliases_named, find
-from broker.paths.ssh_reading import decode
+from broker.paths.ssh_findings import SEVERITIES, Entry, Finding, aliases_named, find, finding_at, leads_to_us
+from broker.paths.ssh_include import own_name
 
 LIMIT_S: Final = 5.0
 """Seconds that all runs of `ssh -G` together may take."""
 _SOCKET_LIMIT_BYTES: Final = 107
 _ENDING_BYTES: Final = 17
-"""What ssh puts behind the path while it makes a master's socket."""
+"""What ssh puts behind the path while it makes a master's socket: with ControlMaster it ends with 255 past 90 (measured)."""
 _LONGEST: Final = f"{'a' * 63}.{'b' * 63}.vm"
 _SAMPLES: Final = ("sample.sample.vm", "sample.sample.VM", "sample.sample.vm.", "vm/sample/sample", "vmi/sample/sample")
-_INSTALL: Final = "run `vmbroker ssh-config install`"
+_TROUBLES_LIMIT: Final = 3
+_NO_FILE: Final = Path("none")
+"""What ssh's -F takes for no file at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """What `ssh -G` makes of an alias: `is_ours` None without an answer, `proxy` the line that it gives, "" for none."""
+
+    alias: str
+    is_ours: bool | None
+    proxy: Clean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SshConfigCheck:
-    """What was found: `file` is the user's, `own` ours; `unknown` names what could not be found out, one line each."""
+    """What was found: `file` is the user's, `own` ours; `unknown` names what could not be found out, one line each.
+
+    Why it could not stands among the findings; `ways` are our samples and the names that the caller gave.
+    """
 
     file: Path
     own: Path
     is_installed: bool
     findings: tuple[Finding, ...]
     unknown: tuple[str, ...] = ()
+    ways: tuple[Way, ...] = ()
 
     @property
     def is_good(self) -> bool:
-        """No finding defeats or endangers an alias."""
-        return all(finding.severity == "note" for finding in self.findings)
+        """No finding defeats or endangers an alias, and everything could be looked at."""
+        return not self.unknown and all(finding.severity == "note" for finding in self.findings)
 
 
 def findings(
@@ -56,40 +74,89 @@ def findings(
     """Check the user's file (None: ~/.ssh/config of the passwd entry, as ssh has it); blocks up to `limit_s` seconds.
 
     `program` is ssh.program of the settings, `names` aliases to try besides our samples (NAME.NAMESPACE.vm), `labels` what
-    `refs.context_labels` gives today, None where no kubeconfig can be read. Raises nothing: what fails stands in `unknown`.
+    `refs.context_labels` gives today, None where no kubeconfig can be read. UsageError for a path that names no file.
     """
     path = file if file is not None else user_file()
     try:
         places = locate(path)
     except BrokerError as error:
-        own = path.with_name("vmbroker.conf")
-        unsafe = _finding("unsafe-path", "defeats", path, error.message, error.cause or "", error.next_step or "")
-        return SshConfigCheck(file=path, own=own, is_installed=False, findings=(unsafe,))
+        if error.exit_status == 2:
+            raise
+        unsafe = finding_at("unsafe-path", "defeats", path, error.message, error.cause or "", error.next_step or "")
+        own = path.with_name(own_name(path.name))
+        return SshConfigCheck(file=path, own=own, is_installed=False, findings=(unsafe,), unknown=(_what_ssh_makes(path),))
     contents = read_config(places.file, places.own)
     is_installed = any(entry.includes_own for entry in contents.entries)
     tried = tuple(dict.fromkeys((*_SAMPLES, *names, *aliases_named(contents.entries))))
-    asked = effective(program, (*tried, _LONGEST), file=None if file is None else places.file, limit_s=limit_s)
-    broken = next((each.error for each in asked.values() if each.error), None)
+    asked = _asked(program, (*tried, _LONGEST), places, contents, is_default=file is None, limit_s=limit_s)
     found = [
+        *(_unread(each) for each in contents.unread),
+        *_troubles(asked, places, contents.entries),
         *_safety(places),
-        *_own_file(places, labels, is_installed=is_installed),
-        *find(contents.entries, tried, lost=lambda name: _is_lost(contents, asked[name], name)),
+        *own_findings(places, labels, is_installed=is_installed, has_masters=_has_masters(asked)),
+        *find(contents.entries, tried, lost=lambda name: _is_lost(contents, asked.get(name), name)),
     ]
-    too_long = list(_sockets(places, asked[_LONGEST]))
+    too_long = list(_sockets(places, asked.get(_LONGEST)))
     found = [*_measured(found, too_long), *too_long]
     found.sort(key=lambda each: SEVERITIES.index(each.severity))
+    is_answered = bool(asked) and not any(each.error for each in asked.values())
     return SshConfigCheck(
         file=places.file,
         own=places.own,
         is_installed=is_installed,
         findings=tuple(found),
-        unknown=(*contents.unread, *([f"what ssh makes of it: {broken}"] if broken else [])),
+        unknown=(
+            *(f"what stands in {clean(each.file, 1024)}" for each in contents.unread),
+            *([] if is_answered else [_what_ssh_makes(places.file)]),
+        ),
+        ways=tuple(_way(contents, asked.get(name), name) for name in dict.fromkeys((*_SAMPLES, *names))),
     )
 
 
-def _is_lost(contents: Contents, got: Effective, name: str) -> bool | None:
+def _what_ssh_makes(file: Path) -> str:
+    return f"what ssh makes of {clean(file, 1024)}"
+
+
+def _asked(
+    program: str, names: Sequence[str], places: Places, contents: Contents, *, is_default: bool, limit_s: float
+) -> dict[str, Effective]:
+    """Every host word's answer; none where the user's own file is one that ssh would wait at (a pipe) or cannot open."""
+    if not contents.entries and any(each.file == str(places.file) for each in contents.unread):
+        return {}
+    named = places.file if places.file.exists() else _NO_FILE
+    return effective(program, names, file=None if is_default else named, limit_s=limit_s)
+
+
+def _unread(each: Unread) -> Finding:
+    why = "ssh may read there what we cannot see, or wait at it"
+    return finding_at("config-unread", "defeats", each.file, each.why, why, "let it be a file that you may read")
+
+
+def _troubles(asked: Mapping[str, Effective], places: Places, entries: Iterable[Entry]) -> Iterator[Finding]:
+    """Why ssh gave no answer: each reason once, with the place that ssh names."""
+    errors: dict[str, Effective] = {}
+    for got in asked.values():
+        if got.error is not None:
+            errors.setdefault(got.error, got)
+    for error, got in list(errors.items())[:_TROUBLES_LIMIT]:
+        if got.trouble == "unusable":
+            step = "install the package openssh-client, or set ssh.program (`vmbroker config show --origin`)"
+            yield finding_at("ssh-unusable", "defeats", places.file, error, "no alias works without it", step)
+        elif got.trouble == "late":
+            waits = next((each for each in entries if each.line.keyword == "match" and "exec" in each.line.rest.lower()), None)
+            step = "let that command end soon, or not run for our names: Match !originalhost *.vm exec …"
+            place = places.file if waits is None else waits.place
+            yield finding_at("ssh-silent", "defeats", place, error, "each ssh to an alias waits as long", step)
+        else:
+            told = refusal(error)
+            step = "chmod go-w on it, and let it be yours" if "owner or permissions" in error else "mend that first"
+            named = f"{told.file}:{told.line}" if told.file else places.file
+            yield finding_at("ssh-refuses", "defeats", named, told.says, "ssh stops at it, before any alias", step)
+
+
+def _is_lost(contents: Contents, got: Effective | None, name: str) -> bool | None:
     """Whether ssh takes another ProxyCommand than the one of our file; None where ssh gave no answer."""
-    if got.error is not None:
+    if got is None or got.error is not None:
         return None
     ours = [
         entry.line.rest
@@ -99,19 +166,31 @@ def _is_lost(contents: Contents, got: Effective, name: str) -> bool | None:
     return got.options.get("proxycommand") not in ours
 
 
+def _way(contents: Contents, got: Effective | None, name: str) -> Way:
+    is_lost = _is_lost(contents, got, name)
+    if got is None or is_lost is None:
+        return Way(alias=name, is_ours=None, proxy=clean(""))
+    key = next((key for key in ("proxyjump", "proxycommand") if got.options.get(key, "none") != "none"), None)
+    proxy = f"{key} {got.options[key]}" if key is not None else ""
+    return Way(alias=name, is_ours=not is_lost or leads_to_us(proxy), proxy=clean(proxy, 160))
+
+
 def _safety(places: Places) -> Iterator[Finding]:
     for path in dict.fromkeys((places.real, places.own)):
         try:
             state = os.lstat(path)
         except OSError:
             continue
-        if state.st_mode & 0o022 and not stat.S_ISLNK(state.st_mode):
-            yield _finding(
+        if state.st_mode & 0o022 and stat.S_ISREG(state.st_mode):
+            is_shared = _is_shared(state)
+            yield finding_at(
                 "writable-by-others",
-                "defeats",
+                "danger" if is_shared else "note",
                 path,
                 f"its mode is {stat.S_IMODE(state.st_mode):04o}",
-                "ssh refuses a configuration that group or others may write (Bad owner or permissions)",
+                "whoever may write it decides what your ssh runs; some ssh refuse it in ~/.ssh (Bad owner or permissions)"
+                if is_shared
+                else "its group has nobody else in it; some ssh refuse it in ~/.ssh all the same",
                 f"chmod go-w {shlex.quote(str(path))}",
             )
     for folder in dict.fromkeys((places.file.parent, places.real.parent)):
@@ -119,81 +198,43 @@ def _safety(places: Places) -> Iterator[Finding]:
             if folder.exists():
                 check_parents(folder)
         except BrokerError as error:
-            yield _finding("unsafe-folder", "danger", folder, error.message, error.cause or "", error.next_step or "")
+            yield finding_at("unsafe-folder", "danger", folder, error.message, error.cause or "", error.next_step or "")
 
 
-def _own_file(places: Places, labels: Mapping[str, str] | None, *, is_installed: bool) -> Iterator[Finding]:
+def _is_shared(state: os.stat_result) -> bool:
+    """Whether somebody but the owner may write: everybody, or a group with another member (a group of one is Debian's way)."""
+    if state.st_mode & 0o002:
+        return True
     try:
-        data = read_bytes(places.own)
-    except OSError as error:
-        yield _finding("own-unreadable", "defeats", places.own, "our file cannot be read", error.strerror or "", _INSTALL)
-        return
-    if not is_installed:
-        why = "no Include in it reads our file" if data is not None else "our file is not there, and no Include reads it"
-        yield _finding("not-installed", "note", places.file, "the aliases are not installed", why, _INSTALL)
-        return
-    if data is None:
-        yield _finding("own-missing", "defeats", places.own, "our file is not there", "ssh skips such an Include", _INSTALL)
-        return
-    header = read_header(decode(data))
-    if header is None:
-        why = "its first line is not ours, so nothing is known of its blocks"
-        yield _finding("own-foreign", "danger", places.own, "the included file was not written by vmbroker", why, _INSTALL)
-        return
-    if not header.is_unedited:
-        why = "the next install writes it anew (and keeps this text beside it)"
-        instead = "put your own blocks into your own file, above the Include where they must win"
-        yield _finding("own-edited", "note", places.own, "our file has been edited", why, instead)
-    if labels is not None and dict(header.labels) != dict(labels):
-        missing = sorted(set(labels) - set(header.labels)) or sorted(set(header.labels) - set(labels)) or sorted(labels)
-        why = f"for instance {escaped(missing[0])}" if missing else ""
-        yield _finding(
-            "own-outdated",
-            "danger",
-            places.own,
-            "the contexts of the kubeconfig are others than when it was written",
-            why,
-            _again(header.options),
-        )
-    yield from _programs(places, decode(data), header.options)
+        owner, group = pwd.getpwuid(state.st_uid), grp.getgrgid(state.st_gid)
+    except KeyError:
+        return True
+    return set(group.gr_mem) - {owner.pw_name} != set() or (owner.pw_gid != group.gr_gid and not group.gr_mem)
 
 
-def _programs(places: Places, text: str, options: Sequence[str]) -> Iterator[Finding]:
-    """Whether the program and the kubeconfig that our ProxyCommands name are still there."""
-    missing: dict[str, str] = {}
-    for line in text.splitlines():
-        keyword, _, rest = line.strip().partition(" ")
-        if keyword != "ProxyCommand":
-            continue
-        try:
-            words = [word.replace("%%", "%") for word in shlex.split(rest)]
-        except ValueError:
-            continue
-        if words and words[0].startswith("/") and not os.access(words[0], os.X_OK):
-            missing.setdefault("program-missing", words[0])
-        for word in words:
-            name, _, value = word.partition("=")
-            if name == "--kubeconfig" and not Path(value).exists():
-                missing.setdefault("kubeconfig-gone", value)
-    for code, path in missing.items():
-        why = "our ProxyCommand names it"
-        yield _finding(code, "defeats", places.own, f"{clean(path, 1024)} is not there any more", why, _again(options))
+def _has_masters(asked: Mapping[str, Effective]) -> bool:
+    return any(_is_master(each) for each in asked.values())
 
 
-def _sockets(places: Places, got: Effective) -> Iterator[Finding]:
+def _is_master(got: Effective) -> bool:
+    return got.options.get("controlmaster", "false") not in ("false", "no")
+
+
+def _sockets(places: Places, got: Effective | None) -> Iterator[Finding]:
     """Case C-013: the socket's path for the longest legal alias."""
+    if got is None or got.error is not None:
+        return
     path = got.options.get("controlpath", "none")
     size = len(path.encode("utf-8", "surrogateescape"))
-    is_master = got.options.get("controlmaster", "false") not in ("false", "no")
-    limit = _SOCKET_LIMIT_BYTES - (_ENDING_BYTES if is_master else 0)
-    if got.error is None and path != "none" and size > limit:
-        yield _finding(
+    limit = _SOCKET_LIMIT_BYTES - (_ENDING_BYTES if _is_master(got) else 0)
+    if path != "none" and size > limit:
+        yield finding_at(
             "controlpath-too-long",
             "danger",
             places.file,
             f"ControlPath has {size} bytes for the longest alias (63 + 63 characters)",
-            f"ssh stops with `ControlPath too long` past {limit} (4 fewer on macOS), before our ProxyCommand starts",
-            f"use %C instead of %h or %n; {_INSTALL}, whose blocks do",
+            f"ssh stops past {limit} (4 fewer on macOS): `ControlPath too long`, or 255 when it makes a master's socket",
+            f"use %C instead of %h or %n; {INSTALL}, whose blocks do",
         )
 
 
@@ -204,13 +245,3 @@ def _measured(found: Sequence[Finding], too_long: list[Finding]) -> list[Finding
         return list(found)
     why = too_long.pop().what
     return [replace(each, severity="danger", why=clean(f"{why}: {each.why}")) if each is lines[0] else each for each in found]
-
-
-def _again(options: Sequence[str]) -> str:
-    return f"run `vmbroker ssh-config install{''.join(f' {option}' for option in options if option.startswith('--'))}`"
-
-
-def _finding(code: str, severity: Severity, path: Path, what: str, why: str, instead: str) -> Finding:
-    return Finding(
-        code=code, severity=severity, place=clean(path, 1024), what=clean(what), why=clean(why), instead=clean(instead)
-    )

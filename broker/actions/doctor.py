@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _SAMPLE: Final = "sample.default.vm"
 _RESERVE_S: Final = 60.0
 """What limits of single steps have more than the budget: the budget decides, and says so in its own words."""
+_RECEIVE_BYTES: Final = 16_384
+"""What a server that pours out a byte a record may have waiting: unpacking that for all checks takes less than a blink."""
 _REST: Final = ("identity", "api-version", "kubevirt", "virt-api", *(right.code for right in RIGHTS))
 
 
@@ -135,7 +137,7 @@ class _Run:
         async with board.judging(*_REST):
             await board.need("tls-names", "credential", by=_REST)
             client = ColdClient(endpoint, connect_s=self._limit_s, request_s=self._limit_s)
-            async with open_session(endpoint, connect_s=self._limit_s) as session:
+            async with open_session(endpoint, connect_s=self._limit_s, receive_bytes=_RECEIVE_BYTES) as session:
                 rest = Rest(session, timeout_s=self._limit_s, page_size=settings.api.page_size)
                 board.start("identity", check_identity(board, rest, client))
                 board.start("version", check_server(board, rest, limit_s=self._limit_s))

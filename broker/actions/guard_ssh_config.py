@@ -60,7 +60,7 @@ def check_readers(file: Path) -> None:
     a file that is still to be made counts below /etc only, where the system's own Include finds it.
     """
     try:
-        state = os.stat(file)
+        state = file.stat()
     except FileNotFoundError:
         state = None
     except OSError as exc:
@@ -71,7 +71,7 @@ def check_readers(file: Path) -> None:
     if any(home in file.parents for owner in owners for home in _home_of(owner)):
         return
     with contextlib.suppress(OSError):
-        if not all(os.stat(parent).st_mode & 0o001 for parent in file.parents):
+        if not all(parent.stat().st_mode & 0o001 for parent in file.parents):
             return
     raise Refused(
         f"{clean(file, 1024)} is read by other users too",

@@ -89,6 +89,12 @@ class GuestWatch:
         return None
 
     @property
+    def unseen_since_s(self) -> float | None:
+        """Return when (loop time) it was last seen how it is, where that is not seen now; None while both are watched."""
+        views = [each.freshness for each in (self.vmi, self.vm) if each.freshness is not None]
+        return min((each.since_s for each in views if each.is_unseen), default=None)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What is seen less well than it could be for want of rights, a line each."""
         place = f"in namespace {self._scope.namespace}"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from broker.actions.guard_ssh_config import check_readers
-from broker.actions.keep_ssh_config import backup_name, save_edit
+from broker.actions.keep_ssh_config import backup_name, edit_name, save_edit
 from broker.actions.locate_ssh_config import Places
-from broker.actions.prove_ssh_config import Proof, baseline
+from broker.actions.prove_ssh_config import LIMIT_S, Proof, baseline
 from broker.actions.write_ssh_files import Folder, Snapshot, open_folder
 from broker.clean import clean
 from broker.errors import BrokerError, Failed, Refused
-from broker.paths.ssh_blocks import Layout, own_file, read_header
+from broker.paths.ssh_blocks import Layout, has_sockets, own_file, read_header
 from broker.paths.ssh_include import install, remove
 from broker.paths.ssh_reading import decode
 
@@ -41,12 +42,14 @@ class _Before:
 
     user: Snapshot
     own: Snapshot
-    has_backup: bool
-    has_control: bool
+    names: frozenset[str]
+    own_names: frozenset[str]
 
 
-def put_in(layout: Layout, places: Places, *, program: str) -> Installed:
+def put_in(layout: Layout, places: Places, *, program: str, limit_s: float = LIMIT_S) -> Installed:
     """Write our file and the one Include line, after `ssh -G` has shown on copies that both do what they should.
+
+    All runs of `ssh -G` together take `limit_s` seconds at most.
 
     Raises Refused for unsafe places, SettingsError where ssh itself refuses the user's file, Failed where the proof or a write
     fails; then, and after any other exception, every byte is as it was.
@@ -59,24 +62,25 @@ def put_in(layout: Layout, places: Places, *, program: str) -> Installed:
         before = _Before(
             user=folder.read(name),
             own=beside.read(places.own.name),
-            has_backup=folder.state(backup_name(name)) is not None,
-            has_control=beside.state(places.control.name) is not None,
+            names=folder.names(),
+            own_names=beside.names(),
         )
         old = before.user.data or b""
         _need_ours(places, before.own)
         is_new = before.user.data is None
+        new: bytes | None = None
         try:
-            if layout.control_dir is not None:
+            if has_sockets(layout):
                 beside.make_folder(places.control.name)
             without = remove(old).data
-            proof = baseline(layout, places, folder, without, decode(without), program=program)
+            proof = baseline(layout, places, folder, without, decode(without), program=program, limit_s=limit_s)
             saved = save_edit(beside, places.own.name, before.own, text)
             if before.own.data != text:
                 beside.replace(places.own.name, text, before.own, mode=0o600)
             new = _proven(proof, folder, old, is_new=is_new)
             backup = _write(places, folder, before.user, new) if new != old or is_new else None
         except BaseException:
-            _undo(places, folder, beside, before, text)
+            _undo(places, folder, beside, before, text, new)
             raise
     return Installed(
         places=places,
@@ -132,29 +136,32 @@ def _need_ours(places: Places, own: Snapshot) -> None:
         )
 
 
-def _undo(places: Places, folder: Folder, beside: Folder, before: _Before, text: bytes) -> None:
+def _undo(places: Places, folder: Folder, beside: Folder, before: _Before, text: bytes, new: bytes | None) -> None:
     """Put back what stood there, by what stands there now: an exception may have come between any two steps.
 
     Where the user's file has its new bytes already, everything is done, and stays.
     """
     sweep(places, folder, beside)
-    if _is_written(places, folder, before):
+    if new is not None and new != before.user.data and _reads(folder, places.real.name) == new:
         return
-    if not before.has_backup:
-        folder.discard(backup_name(places.real.name))
-    now = beside.read(places.own.name)
+    own = places.own.name
+    now = beside.read(own)
     if now.data == text != before.own.data:
-        if before.own.data is None:
-            beside.delete(places.own.name, now)
+        if before.own.data is None or before.own.state is None:
+            beside.delete(own, now)
         else:
-            beside.replace(places.own.name, before.own.data, now)
-    if not before.has_control:
+            beside.replace(own, before.own.data, now, mode=stat.S_IMODE(before.own.state.st_mode))
+    if (backup := backup_name(places.real.name)) not in before.names:
+        folder.discard(backup)
+    for name in beside.names() - before.own_names:
+        if name.startswith(edit_name(own)):
+            beside.discard(name)
+    if places.control.name not in before.own_names:
         beside.discard_folder(places.control.name)
 
 
-def _is_written(places: Places, folder: Folder, before: _Before) -> bool:
+def _reads(folder: Folder, name: str) -> bytes | None:
     try:
-        now = folder.read(places.real.name)
+        return folder.read(name).data
     except BrokerError:
-        return False
-    return now.data is not None and now.data != before.user.data and remove(now.data).count > 0
+        return None

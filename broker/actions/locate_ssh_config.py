@@ -26,7 +26,7 @@ class Places:
 
     @property
     def control(self) -> Path:
-        """The folder of this file's ControlMaster sockets: `.vmbroker` beside `config`, hidden from an `Include *`, and short."""
+        """The folder of this file's ControlMaster sockets: `.vmbroker` beside `config`, short and hidden from `Include *`."""
         return self.own.with_name("." + self.own.name.removesuffix(_CONF))
 
 

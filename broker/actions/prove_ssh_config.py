@@ -21,7 +21,7 @@ from broker.paths.ssh_findings import winner
 from broker.paths.ssh_reading import read_line
 
 LIMIT_S: Final = 20.0
-"""Seconds that all runs of `ssh -G` of one installation may take; half of them before our own file is tried."""
+"""Seconds that all runs of `ssh -G` of one installation may take."""
 _OTHERS_LIMIT: Final = 6
 _INDENT: Final = 64
 _CONTEXTS_LIMIT: Final = 64
@@ -73,15 +73,19 @@ class Proof:
         return None
 
 
-def baseline(layout: Layout, places: Places, folder: Folder, data: bytes, text: str, *, program: str) -> Proof:
+def baseline(
+    layout: Layout, places: Places, folder: Folder, data: bytes, text: str, *, program: str, limit_s: float = LIMIT_S
+) -> Proof:
     """Ask ssh about other hosts with the user's bytes as they are without us; `text` is the same, decoded.
+
+    Half of `limit_s` is left for what follows.
 
     SettingsError where ssh refuses that file, Failed where ssh cannot be run.
     """
-    ends = time.monotonic() + LIMIT_S
+    ends = time.monotonic() + limit_s
     others = _others(text, layout)
     with _copy(folder, places, data) as copy:
-        known = effective(program, others, file=copy, limit_s=LIMIT_S / 2)
+        known = effective(program, others, file=copy, limit_s=limit_s / 2)
     answers = list(known.values())
     if places.file == user_file():
         # Only where it finds the file by itself does ssh look at owner and mode.

@@ -20,6 +20,15 @@ SIZE_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """Of one file; a larger one is not read."""
 _DEPTH_LIMIT: Final = 16
 _FILES_LIMIT: Final = 1000
+_TOO_MANY: Final = f"more than {_FILES_LIMIT} files are included"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """A file that could not be read, and why, one clean line."""
+
+    file: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +36,7 @@ class Contents:
     """Everything that ssh would read from a user's file on, in its order; `unread` are files that could not be read."""
 
     entries: tuple[Entry, ...]
-    unread: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
 
 def user_file() -> Path:
@@ -51,7 +60,7 @@ def read_bytes(path: Path) -> bytes | None:
 
 def read_config(path: Path, own: Path) -> Contents:
     """Read a file and, in place, what it includes (16 deep, 1000 files); directives of `own` are marked as ours."""
-    unread: list[str] = []
+    unread: list[Unread] = []
     budget = [_FILES_LIMIT]
     entries = tuple(_entries(path, own, (), 0, budget, unread))
     return Contents(entries=entries, unread=tuple(unread))
@@ -66,16 +75,19 @@ def home(uid: int | None = None) -> Path:
 
 
 def _entries(
-    path: Path, own: Path, outer: tuple[Condition, ...], depth: int, budget: list[int], unread: list[str]
+    path: Path, own: Path, outer: tuple[Condition, ...], depth: int, budget: list[int], unread: list[Unread]
 ) -> Iterator[Entry]:
     budget[0] -= 1
     if budget[0] < 0:
-        unread.append(f"more than {_FILES_LIMIT} files are included")
+        if not any(each.why == _TOO_MANY for each in unread):
+            unread.append(Unread(file=str(path), why=_TOO_MANY))
         return
+    if depth and path.is_dir():
+        return  # an Include's glob takes folders along, and ssh reads nothing in them
     try:
         data = read_bytes(path)
     except OSError as exc:
-        unread.append(f"{clean(path, 1024)}: {clean(exc.strerror)}")
+        unread.append(Unread(file=str(path), why=clean(exc.strerror)))
         return
     is_own = _same(path, own)
     for each in placed(read_lines(decode(data or b""))):

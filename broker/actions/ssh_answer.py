@@ -8,6 +8,7 @@ from typing import Final
 
 from broker.actions.connect import other_route
 from broker.actions.context import Broker
+from broker.actions.explain_access import unregistered
 from broker.actions.reading import Reading
 from broker.clean import Clean
 from broker.errors import (
@@ -94,7 +95,9 @@ class SshAnswer:
         try:
             self.greeting, self.trouble = await self._greeted(reading, port), None
         except BrokerError as exc:
-            self.trouble = exc
+            # The objects came from this very server: it is virt-api that it does not know.
+            is_bare = exc.code == "api-absent" and (reading.vm is not None or reading.vmi is not None)
+            self.trouble = unregistered(exc) if is_bare else exc
             self._due_s = asyncio.get_running_loop().time() + max(self._backoff_s, min(exc.retry_after_s or 0.0, 60.0))
             self._backoff_s = min(self._backoff_s * 2, MOST_S)
         self._dialling = None

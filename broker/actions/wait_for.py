@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from broker.actions.connect import login_of, obstacle
@@ -13,40 +12,18 @@ from broker.actions.guest_watch import GuestWatch
 from broker.actions.readiness import Aim, Sight, bars, guide, lacks, reached, seen
 from broker.actions.reading import Reading, reading_of
 from broker.actions.ssh_answer import SshAnswer
+from broker.actions.wait_result import WaitResult
 from broker.clean import Clean, clean
 from broker.errors import BrokerError, NotFound, TimedOut
 from broker.kube.resources import VIRTUAL_MACHINES
-from broker.refs import Target, dotted_reading, shown
+from broker.kube.session import in_thread
+from broker.refs import Kind, Target, dotted_reading, shown
 from broker.tasks import Supervisor
 
 _MEANT_S: Final = 3.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitResult:
-    """What was waited for and came: `seen` says by what, `seconds_s` how long it took; `warnings` are clean lines."""
-
-    target: str
-    namespace: str
-    name: str
-    aim: Aim
-    seconds_s: float
-    seen: Clean
-    warnings: tuple[str, ...] = ()
-
-    def as_json(self) -> dict[str, object]:
-        """The result as `-o json` prints it (`kind: WaitResult`); keys only ever grow."""
-        return {
-            "apiVersion": "vmbroker/v1",
-            "kind": "WaitResult",
-            "target": self.target,
-            "namespace": self.namespace,
-            "name": self.name,
-            "for": self.aim,
-            "seconds": round(self.seconds_s, 3),
-            "seen": self.seen,
-            "warnings": list(self.warnings),
-        }
+_UNSEEN_S: Final = 1.0
+"""Seconds without a watch after which it is said that what is told may be old: a watch that ends is opened again sooner."""
+_LOOK: Final = "see whether the API server runs, and the network, VPN and proxy on the way to it: vmbroker doctor"
 
 
 async def wait_for(
@@ -57,9 +34,19 @@ async def wait_for(
     Raises NotFound where nothing of that name is there, or is deleted meanwhile, NotPermitted, TimedOut (code `wait-timeout`)
     with what was seen last, and whatever `watch` and a dial cannot mend. `port` None leaves it to the VM and the settings.
     """
-    async with Supervisor("wait") as tasks:
-        result = await _Waiting(broker, target, aim, timeout_s=timeout_s, port=port, say=say, tasks=tasks).until()
-    return result  # noqa: RET504  # a block that may swallow is no end to mypy
+    waiting: _Waiting | None = None
+    try:
+        async with Supervisor("wait") as tasks:
+            waiting = _Waiting(broker, target, aim, timeout_s=timeout_s, port=port, say=say, tasks=tasks)
+            result = await waiting.until()
+        return result  # noqa: RET504  # a block that may swallow is no end to mypy
+    except BrokerError as exc:
+        if waiting is None or isinstance(exc, TimedOut):
+            raise
+        found = await waiting.explained(exc)
+        if found is exc:
+            raise
+        raise found from exc
 
 
 class _Waiting:
@@ -106,7 +93,22 @@ class _Waiting:
                 if self._timeout_s == 0 and not self._ssh.is_dialling:
                     raise self._timed_out()
             self._tell()
+            if (unseen_s := self._watch.unseen_since_s) is not None and self._loop.time() < unseen_s + _UNSEEN_S:
+                wake_s = min(wake_s, unseen_s + _UNSEEN_S)
             await self._pause(wake_s)
+
+    async def explained(self, error: BrokerError) -> BrokerError:
+        """Return what ended the wait with its true cause, as far as the cluster tells it (2 s at most)."""
+        from broker.actions.explain_wait import explain_dial, explain_list
+
+        endpoint = self._broker.endpoint
+        if self._ssh.trouble is error:
+            reading = self._as_reading()
+            port = self._port_of(reading)
+            return await in_thread(lambda: explain_dial(endpoint, error, reading=reading, port=port))
+        kind: Kind = "vm" if error is self._watch.vm.denied else "vmi"
+        target, namespace = self._target, self._namespace
+        return await in_thread(lambda: explain_list(endpoint, error, target=target, namespace=namespace, kind=kind))
 
     async def _pause(self, wake_s: float) -> None:
         """Wait for news, at most until `wake_s` (loop time); TimedOut where the whole time is over."""
@@ -213,7 +215,7 @@ class _Waiting:
             self._said = line
             self._say(line)
 
-    def _seen(self) -> str:
+    def _seen(self, *, is_last: bool = False) -> str:
         trouble = self._watch.trouble
         if not self._watch.is_decided:
             return f"nothing seen yet ({trouble.message})" if trouble is not None else "nothing seen yet"
@@ -225,7 +227,16 @@ class _Waiting:
             words = f"{self._ssh.trouble.message}; {words}"
         elif self._ssh.is_dialling:
             words = f"dialled, no answer yet; {words}"
-        return words + (f" (as last seen: {trouble.message})" if trouble is not None else "")
+        return words + self._doubt(trouble, is_last=is_last)
+
+    def _doubt(self, trouble: BrokerError | None, *, is_last: bool) -> str:
+        """Say that what is told was seen before; `is_last` counts the seconds, which a line of progress does not."""
+        unseen_s = self._watch.unseen_since_s
+        ago_s = 0.0 if unseen_s is None else self._loop.time() - unseen_s
+        if trouble is None and ago_s < _UNSEEN_S:
+            return ""
+        ago = f" {max(ago_s, 1.0):.0f} s ago" if is_last and unseen_s is not None else ""
+        return f" (as last seen{ago}: {trouble.message if trouble is not None else 'the API server has not answered since'})"
 
     def _timed_out(self) -> TimedOut:
         waited = f"after {self._timeout_s:g} s of waiting" if self._timeout_s else "now"
@@ -234,8 +245,8 @@ class _Waiting:
             return TimedOut(
                 f"nothing could be seen of {self._name} in {self._loop.time() - self._began_s:.3g} s",
                 code="wait-timeout",
-                cause=f"waited for {self._aim}; {trouble.message}" if trouble else f"waited for {self._aim}; no answer came",
-                next_step=trouble.next_step if trouble is not None else "wait longer (--timeout)",
+                cause=f"waited for {self._aim}; {self._silence(trouble)}",
+                next_step=_LOOK if trouble is None else trouble.next_step,
             )
         reading = self._as_reading()
         port = self._port_of(reading)
@@ -243,9 +254,14 @@ class _Waiting:
         return TimedOut(
             f"{self._name} {lacks(self._aim, port)} {waited}",
             code="wait-timeout",
-            cause=f"seen last: {self._seen()}"[:400],
+            cause=f"seen last: {self._seen(is_last=True)}"[:400],
             next_step=guide(self._aim, known, self._word),
         )
+
+    def _silence(self, trouble: BrokerError | None) -> str:
+        if trouble is None:
+            return f"the API server {clean(self._broker.endpoint.host_header)} gave no answer"
+        return clean(trouble.message + (f": {trouble.cause}" if trouble.cause else ""), 400)
 
     def _result(self, found: Clean) -> WaitResult:
         return WaitResult(

@@ -15,7 +15,7 @@ from typing import Final
 
 from broker.actions.guard_ssh_config import check_parents, refused, unusable
 from broker.clean import clean
-from broker.errors import Failed, TimedOut
+from broker.errors import BrokerError, Failed, TimedOut
 
 _OPEN: Final = os.O_CLOEXEC | os.O_NOFOLLOW
 _LIMIT_BYTES: Final = 16 * 1024 * 1024
@@ -150,13 +150,18 @@ class Folder:
         with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=self._fd)
 
+    def names(self) -> frozenset[str]:
+        """Return the names of everything in it."""
+        with self._told(".", "list"):
+            return frozenset(os.listdir(self._fd))  # noqa: PTH208  # of the open folder
+
     def sweep(self, names: Collection[str]) -> None:
         """Take away half-written copies of these files: what this run, or one that was killed, left behind.
 
         Only while the folder is locked, so that no other run is writing them.
         """
-        with contextlib.suppress(OSError):
-            for each in os.listdir(self._fd):
+        with contextlib.suppress(BrokerError):
+            for each in self.names():
                 copy = _COPY.fullmatch(each)
                 if copy is not None and copy[1] in names:
                     self.discard(each)

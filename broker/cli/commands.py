@@ -157,7 +157,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
         text=(
             "Watches the VM and its instance. When the time runs out it says what it waited for and what it saw last,"
             " and ends with 6. A name that is not there, or a VM that is deleted meanwhile, ends it at once with 3; a missing"
-            " right with 4; an API server that cannot be reached at the start with 5. Trouble on the way later is waited out."
+            " right with 4; an API server that cannot be reached at the start, or something on the way that takes the"
+            " websocket out of a dial, with 5. Other trouble on the way is waited out. A user@ before TARGET is ignored."
         ),
         examples=(
             ("vmbroker wait web -n shop --for ssh --timeout 120", "after a start, before a script goes in"),

@@ -142,6 +142,11 @@ def width() -> int | None:
     return _width()
 
 
+def is_open() -> bool:
+    """Say whether there is a stdout: a command whose only work is its output fails without one."""
+    return sys.stdout is not None
+
+
 def can_show(text: str) -> bool:
     """Say whether stdout's encoding has every character of a text."""
     try:

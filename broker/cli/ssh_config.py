@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from broker.clean import Clean, clean, escaped
 from broker.cli import exits, output
 from broker.cli.invocation import Invocation
-from broker.errors import UsageError
+from broker.errors import Failed, UsageError
 
 if TYPE_CHECKING:
     from broker.actions.check_ssh_config import SshConfigCheck
@@ -21,7 +22,10 @@ _ONLY["per_vm"] = ("install", "print")
 
 
 def run(invocation: Invocation) -> int:
-    """Do one of the four; 1 from check where something defeats or endangers an alias. Raises as the actions do."""
+    """Do one of the four; 1 from check where something defeats or endangers an alias, 128 + N after signal N.
+
+    Raises as the actions do.
+    """
     parsed = invocation.parsed
     verb = parsed.operands[0]
     if verb not in _VERBS:
@@ -30,18 +34,23 @@ def run(invocation: Invocation) -> int:
         if parsed.has(dest) and verb not in verbs:
             flag = "--" + dest.replace("_", "-")
             raise UsageError(f"{flag} means nothing to ssh-config {verb}", next_step=f"use it with {' or '.join(verbs)}")
-    if verb == "print":
-        return _print(invocation)
-    if verb == "install":
-        return _install(invocation)
-    return _check(invocation) if verb == "check" else _remove(invocation)
+    from broker.cli.ssh_stop import Stopped
+
+    act = {"print": _print, "install": _install, "check": _check, "remove": _remove}[verb]
+    try:
+        return act(invocation)
+    except Stopped as stopped:
+        return stopped.status
 
 
 def _print(invocation: Invocation) -> int:
     from broker.cli.ssh_layout import layout_of
     from broker.paths.ssh_blocks import flat_file, own_file
 
+    if not output.is_open():
+        raise Failed("the output could not be written", code="output", cause="stdout is closed", next_step="open it")
     layout = layout_of(invocation, control_dir=str(_places(invocation).control))
+    _warn_of_globs(layout)
     is_flat = invocation.parsed.has("flat")
     text = flat_file(layout) if is_flat else own_file(layout)
     if is_flat and "%%" in text:
@@ -64,10 +73,12 @@ def _print(invocation: Invocation) -> int:
 def _install(invocation: Invocation) -> int:
     from broker.actions.install_ssh_config import put_in
     from broker.cli.ssh_layout import layout_of
+    from broker.cli.ssh_stop import stoppable
 
     places = _places(invocation)
     layout = layout_of(invocation, control_dir=str(places.control))
-    with exits.progress("proving the ssh configuration with ssh -G"):
+    _warn_of_globs(layout)
+    with stoppable(), exits.progress("proving the ssh configuration with ssh -G"):
         done = put_in(layout, places, program=invocation.settings().ssh.program)
     for name in done.uncompared:
         exits.warn([f"ssh -G had no answer for {clean(name)}: it was not compared with before"])
@@ -101,10 +112,12 @@ def _install(invocation: Invocation) -> int:
 
 
 def _remove(invocation: Invocation) -> int:
-    from broker.actions.install_ssh_config import take_out
+    from broker.actions.remove_ssh_config import take_out
+    from broker.cli.ssh_stop import stoppable
 
     places = _places(invocation)
-    done = take_out(places)
+    with stoppable():
+        done = take_out(places)
     for reason in done.kept:
         exits.note(reason)
     if invocation.parsed.output == "json":
@@ -114,31 +127,30 @@ def _remove(invocation: Invocation) -> int:
                 "kind": "SshConfigRemoval",
                 "file": clean(places.file, 1024),
                 "changed": done.is_changed,
+                "lines": done.lines,
                 "deleted": [clean(path, 1024) for path in done.deleted],
                 "kept": list(done.kept),
             }
         )
-    elif not done.is_changed:
-        output.text(f"nothing to remove: {clean(places.file, 1024)} has no line of ours")
-    else:
-        output.text(
-            "\n".join([f"removed from {clean(places.file, 1024)}", *(f"deleted {clean(p, 1024)}" for p in done.deleted)])
-        )
+        return 0
+    file = clean(places.file, 1024)
+    lines = [f"our Include is taken out of {file}"] if done.lines else []
+    lines += [f"deleted {clean(path, 1024)}" for path in done.deleted]
+    if not done.lines:
+        why = "has no line of ours" if done.has_file else "is not there"
+        lines.insert(0, f"{file} {why}" if lines else f"nothing to remove: {file} {why}")
+    output.text("\n".join(lines))
     return 0
 
 
 def _check(invocation: Invocation) -> int:
     from broker.actions.check_ssh_config import findings
     from broker.cli.ssh_layout import labels_today
+    from broker.cli.ssh_stop import stoppable
 
-    settings = invocation.settings()
-    given = invocation.parsed.text("file")
-    with exits.progress("asking ssh -G"):
-        check = findings(
-            Path(given).expanduser() if given else None,
-            program=settings.ssh.program,
-            labels=labels_today(invocation),
-        )
+    settings, given, labels = invocation.settings(), _given(invocation), labels_today(invocation)
+    with stoppable(), exits.progress("asking ssh -G"):
+        check = findings(given, program=settings.ssh.program, labels=labels)
     if invocation.parsed.output == "json":
         output.json(
             {
@@ -166,7 +178,7 @@ def _lines(check: SshConfigCheck) -> list[Clean | str]:
             f"  instead: {finding.instead}",
         ]
     lines += [f"unknown: {text}" for text in check.unknown]
-    if not check.findings:
+    if not lines:
         lines.append(f"{clean(check.file, 1024)}: nothing defeats or endangers an alias")
     return lines
 
@@ -175,8 +187,29 @@ def _places(invocation: Invocation) -> Places:
     from broker.actions.locate_ssh_config import locate
     from broker.actions.read_ssh_config import user_file
 
+    return locate(_given(invocation) or user_file())
+
+
+def _given(invocation: Invocation) -> Path | None:
+    """The file of --file, a leading `~` as shells have it; None where none was named."""
     given = invocation.parsed.text("file")
-    return locate(Path(given).expanduser() if given else user_file())
+    if given is None:
+        return None
+    path = os.path.expanduser(given)  # noqa: PTH111  # pathlib takes the `./` of `./~x` away first
+    if not given or (given.startswith("~") and path == given):
+        raise UsageError(
+            f"--file names no file: {escaped(given, 256)}",
+            cause="there is no such user" if given else "it is empty",
+            next_step=f"for a file of that name say {escaped('./' + given, 256)}" if given else "name one, or leave it out",
+        )
+    return Path(os.path.abspath(path))  # noqa: PTH100  # links stay
+
+
+def _warn_of_globs(layout: Layout) -> None:
+    from broker.paths.ssh_blocks import unsayable
+
+    for glob in unsayable(layout):
+        exits.warn([f"{escaped(glob)} of [ssh.vms] cannot be said in ssh_config (only * and ? can): it has no block"])
 
 
 def _aliases(layout: Layout) -> list[dict[str, str]]:

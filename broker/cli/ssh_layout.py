@@ -55,7 +55,10 @@ def layout_of(invocation: Invocation, *, control_dir: str | None) -> Layout:
 
 
 def _is_sayable(cluster: Cluster) -> bool:
-    """Whether ssh_config can carry the context's name; a warning where it cannot."""
+    """Whether ssh_config and our own command line can carry the context's name; a warning where one cannot."""
+    if not cluster.origin.context:
+        exits.warn(["the context '' gets no alias: --context cannot name it"])
+        return False
     try:
         alias_command(cluster.origin)
     except UsageError as error:

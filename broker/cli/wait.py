@@ -10,7 +10,7 @@ from broker.cli import exits, output
 from broker.cli.guest import opened
 from broker.cli.invocation import Invocation
 from broker.errors import UsageError
-from broker.refs import parse_port, parse_target, shown
+from broker.refs import parse_login, parse_port, shown
 
 if TYPE_CHECKING:
     from broker.actions.readiness import Aim
@@ -22,11 +22,13 @@ _MOST_S: Final = 7 * 86_400
 def run(invocation: Invocation) -> int:
     """Wait and print one line or one JSON object; raises as `actions.wait_for` does."""
     from broker.actions.context import open_broker
-    from broker.actions.wait_for import WaitResult, wait_for
+    from broker.actions.wait_for import wait_for
+    from broker.actions.wait_result import WaitResult
     from broker.tasks import run as run_loop
 
     parsed = invocation.parsed
-    target = parse_target(parsed.operands[0])
+    # A user, as ssh takes one in front, has no part in waiting.
+    target = parse_login(parsed.operands[0]).target
     aim = _aim(parsed.text("aim") or "ssh")
     given, port = parsed.text("timeout"), parsed.text("port")
     limit_s = None if given is None else _seconds(given)

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from broker.clean import clean
-from broker.errors import BrokerError, Failed, TimedOut, Unreachable
+from broker.errors import BrokerError, Failed, TimedOut
 from broker.kube.answer import Call, call_of
 from broker.kube.cold_stream import ColdStream
 from broker.kube.endpoint import Endpoint, Headers
@@ -149,7 +149,7 @@ class ColdClient:
                     continue
                 raise self._lost(exc) from exc
             except (OSError, http.client.HTTPException) as exc:
-                raise self._failed(exc, call) from exc
+                raise self._failed(exc) from exc
             finally:
                 if not kept:
                     sock.close()
@@ -164,7 +164,7 @@ class ColdClient:
     ) -> tuple[http.client.HTTPResponse, bytes, bool]:
         """One request and its answer; the flag says that the socket was kept for the next one."""
         connection = http.client.HTTPConnection(self._endpoint.host, self._endpoint.port)
-        connection.sock = TimedSocket(sock, self._within(self._request_s, call))
+        connection.sock = timed = TimedSocket(sock, self._within(self._request_s, call))
         connection.putrequest("GET" if sent is None else "POST", path, skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", self._endpoint.host_header)
         connection.putheader("User-Agent", USER_AGENT)
@@ -175,9 +175,11 @@ class ColdClient:
             connection.putheader("Content-Type", "application/json")
             connection.putheader("Content-Length", str(len(sent)))
         connection.endheaders(sent)
-        answer = connection.getresponse()
+        answer = _head(connection, timed)
         limit = GET_LIMIT_BYTES if answer.status in _GOOD else READ_BYTES
         body = self._body(sock, call, answer, limit + 1)
+        if answer.status in _GOOD and answer.length and len(body) <= limit:
+            raise http.client.IncompleteRead(b"", answer.length)
         if answer.status in _GOOD and len(body) > limit:
             raise Failed(
                 f"the API server's answer about {call.what} is larger than {GET_LIMIT_BYTES >> 20} MiB",
@@ -219,7 +221,7 @@ class ColdClient:
                     raise self._lost(exc) from exc
             except OSError as exc:
                 sock.close()
-                raise self._failed(exc, call) from exc
+                raise self._failed(exc) from exc
             except BaseException:
                 sock.close()
                 raise
@@ -249,28 +251,34 @@ class ColdClient:
             raise handshake.timed_out(limit_s) from exc
 
     def _lost(self, error: BaseException) -> BrokerError:
-        return Unreachable(
-            "the connection to the API server was lost",
-            code="connection-lost",
-            cause=str(clean(error)) or None,
-            next_step="try again; look at the network and the balancer before the API server",
-        )
+        from broker.kube.losses import lost  # only when something went wrong
 
-    def _failed(self, error: BaseException, call: Call) -> BrokerError:
+        return lost(error)
+
+    def _failed(self, error: BaseException) -> BrokerError:
         if isinstance(error, TimeoutError):
-            return TimedOut(
-                f"the API server did not answer about {call.what} within {self._request_s:g} s",
-                code="api-timeout",
-                next_step="try again; look at the network and the API server",
-            )
+            from broker.kube.losses import late
+
+            return late(f"the API server {clean(self._endpoint.host_header)}", self._request_s)
         if isinstance(error, ssl.SSLError):
             found = self._endpoint.trust_error(error)
             return found if isinstance(found, BrokerError) else self._lost(error)
-        if isinstance(error, http.client.HTTPException):
-            return Unreachable(
-                "what answers at the server's address does not speak HTTP as a Kubernetes API server does",
-                code="not-http",
-                cause=str(clean(f"{type(error).__name__}: {error}")),
-                next_step="check the server URL in the kubeconfig",
-            )
+        if isinstance(error, http.client.HTTPException) and not isinstance(error, http.client.IncompleteRead):
+            from broker.kube.losses import not_http
+
+            return not_http(error)
         return self._lost(error)
+
+
+def _head(connection: http.client.HTTPConnection, sock: TimedSocket) -> http.client.HTTPResponse:
+    """Read an answer's head; RemoteDisconnected where it ends in the middle, which http.client takes for its end."""
+    try:
+        answer = connection.getresponse()
+    except http.client.BadStatusLine as exc:
+        if sock.is_at_end and "HTTP/1.1".startswith(str(exc)[:8]):
+            raise http.client.RemoteDisconnected("") from exc
+        raise
+    if sock.is_at_end:
+        answer.close()
+        raise http.client.RemoteDisconnected("")
+    return answer

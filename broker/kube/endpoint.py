@@ -119,13 +119,15 @@ class Endpoint:
         """Drop what can be renewed, after a 401; with `used` (the headers that failed) only while they are still current."""
         self._credentials.forget(None if used is None else dict(used).get("Authorization", ""))
 
-    def open_socket(self, *, timeout_s: float = CONNECT_S) -> socket.socket:
+    def open_socket(self, *, timeout_s: float = CONNECT_S, told_s: float | None = None) -> socket.socket:
         """Open a blocking connection to the server, through the proxy and with TLS where they belong; no timeout is left set.
 
-        `timeout_s` bounds all of it. Raises Unreachable, TrustError, TimedOut, and what `tls_context` raises.
+        `timeout_s` bounds all of it, `told_s` is the limit that an error names where this is the end of a longer one. Raises
+        Unreachable, TrustError, TimedOut, and what `tls_context` raises.
         """
         context = self.tls_context()
         deadline = Deadline(timeout_s, self._called)
+        deadline.timeout_s = timeout_s if told_s is None else told_s
         sock = self._connect(deadline)
         if context is None:
             return sock

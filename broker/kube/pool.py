@@ -86,8 +86,13 @@ async def in_thread(function: Callable[[], T]) -> T:
     return await done
 
 
-def api_client(endpoint: Endpoint, context: ssl.SSLContext | None, connect_s: float) -> Any:
-    """Return an ApiClient for a cluster, nothing dialled yet; `connect_s` bounds each dial, TLS included."""
+def api_client(
+    endpoint: Endpoint, context: ssl.SSLContext | None, connect_s: float, *, receive_bytes: int | None = None
+) -> Any:
+    """Return an ApiClient for a cluster, nothing dialled yet; `connect_s` bounds each dial, TLS included.
+
+    `receive_bytes`: see `session.open_session`.
+    """
     new_configuration, transport_class, client_class = load_transport()
 
     class RestClient(transport_class):  # type: ignore[misc, valid-type]
@@ -96,13 +101,17 @@ def api_client(endpoint: Endpoint, context: ssl.SSLContext | None, connect_s: fl
         def __init__(self, configuration: Any) -> None:
             self.configuration = configuration
             self.proxy = configuration.proxy
-            self.pool_manager = _pool(endpoint, context, connect_s, limit=_CONNECTIONS)
+            self.pool_manager = _pool(endpoint, context, connect_s, limit=_CONNECTIONS, receive_bytes=receive_bytes)
             self._flows: aiohttp.ClientSession | None = None
 
         async def exchange(self, method: str, path: str, headers: list[tuple[str, str]], body: bytes | None) -> Reply:
             """Send one request and read the whole answer."""
             async with self._request(self.pool_manager, method, path, headers, body) as answer:
-                return _reply(answer, await _whole(answer))
+                try:
+                    return _reply(answer, await _whole(answer))
+                except BaseException:
+                    _hang_up(answer)
+                    raise
 
         @asynccontextmanager
         async def flow(self, path: str, headers: list[tuple[str, str]]) -> AsyncIterator[Flow]:
@@ -113,7 +122,7 @@ def api_client(endpoint: Endpoint, context: ssl.SSLContext | None, connect_s: fl
                 try:
                     yield Flow(answer)
                 finally:
-                    answer.close()
+                    _hang_up(answer)
 
         async def close(self) -> None:
             """Close every connection."""
@@ -174,6 +183,14 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes:
     return b"".join(parts)
 
 
+def _hang_up(answer: aiohttp.ClientResponse) -> None:
+    """End the connection of an answer that is left in the middle: a farewell by TLS would read what is still poured in."""
+    connection = answer.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    answer.close()
+
+
 def _reply(answer: aiohttp.ClientResponse, body: bytes) -> Reply:
     return Reply(
         status=answer.status,
@@ -183,7 +200,9 @@ def _reply(answer: aiohttp.ClientResponse, body: bytes) -> Reply:
     )
 
 
-def _pool(endpoint: Endpoint, context: ssl.SSLContext | None, connect_s: float, *, limit: int) -> aiohttp.ClientSession:
+def _pool(
+    endpoint: Endpoint, context: ssl.SSLContext | None, connect_s: float, *, limit: int, receive_bytes: int | None = None
+) -> aiohttp.ClientSession:
     import aiohttp
     from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -209,6 +228,13 @@ def _pool(endpoint: Endpoint, context: ssl.SSLContext | None, connect_s: float, 
         async def close(self) -> None:
             return None
 
+    def made(found: tuple[Any, ...]) -> socket.socket:
+        family, kind, number = found[:3]
+        sock = socket.socket(family, kind, number)
+        assert receive_bytes is not None
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        return sock
+
     connector: aiohttp.BaseConnector
     proxy = endpoint.proxy_url or ""
     if proxy.startswith("socks"):
@@ -219,10 +245,16 @@ def _pool(endpoint: Endpoint, context: ssl.SSLContext | None, connect_s: float, 
             proxy.replace("socks5h://", "socks5://", 1), ssl=context or False, rdns=True, limit=limit
         )
     else:
-        connector = aiohttp.TCPConnector(ssl=context or False, resolver=Resolver(), limit=limit, ttl_dns_cache=60)
+        connector = aiohttp.TCPConnector(
+            ssl=context or False,
+            resolver=Resolver(),
+            limit=limit,
+            ttl_dns_cache=60,
+            socket_factory=None if receive_bytes is None else made,
+        )
     return aiohttp.ClientSession(
         connector=connector,
         trust_env=False,
         read_bufsize=_READ_BUFFER_BYTES,
-        timeout=aiohttp.ClientTimeout(total=None, connect=connect_s),
+        timeout=aiohttp.ClientTimeout(total=None, connect=connect_s, ceil_threshold=float("inf")),
     )

@@ -148,7 +148,11 @@ class Rest:
         while True:
             left_s = deadline - loop.time()
             if left_s <= 0:
-                raise TimedOut(f"{call.verb} of {call.what} took longer than {limit_s:g} s", next_step="try again later")
+                raise TimedOut(
+                    f"{call.verb} of {call.what} took longer than {limit_s:g} s",
+                    code="api-timeout",
+                    next_step="try again later",
+                )
             reply = await self._session.exchange(method, path, accept=accept, body=body, timeout_s=left_s)
             if reply.status == 401 and not is_new_login:
                 is_new_login = True

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.clean import clean
-from broker.errors import BrokerError, TimedOut, TrustError, Unreachable
+from broker.errors import BrokerError, TrustError
+from broker.kube.losses import late, lost, not_http, reason_of
 from broker.kube.pool import USER_AGENT, Flow, Reply, api_client, in_thread
 from broker.kube.sockets import Deadline
 
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["USER_AGENT", "Flow", "Reply", "Session", "in_thread", "open_session"]
 
 _AGAIN_S: Final = 3.0
+_PROBE_S: Final = 1.0
+_KEPT: Final = 1.25
+"""What is kept for such a question beside its own limit: a thread must start."""
 _log = logging.getLogger("broker.kube")
 
 
@@ -56,11 +58,7 @@ class Session:
                 _log.debug("%s %s: %d, %d bytes", method, clean(path), reply.status, len(reply.body))
                 return reply
         except TimeoutError as exc:
-            raise TimedOut(
-                f"{self._where} gave no whole answer within {timeout_s:.3g} s",
-                cause="the API server is slow or the network loses packets",
-                next_step="try again, or raise api.timeout_s",
-            ) from exc
+            raise late(self._where, timeout_s) from exc
 
     @asynccontextmanager
     async def flow(self, path: str, *, accept: str, open_s: float) -> AsyncIterator[Flow]:
@@ -75,11 +73,7 @@ class Session:
                     headers = await in_thread(self._endpoint.request_headers)
                     flow = await self._opened(stack, path, self._sent(accept, headers))
             except TimeoutError as exc:
-                raise TimedOut(
-                    f"{self._where} gave no answer within {open_s:g} s",
-                    cause="the API server is slow or the network loses packets",
-                    next_step="try again, or raise api.timeout_s",
-                ) from exc
+                raise late(self._where, open_s) from exc
             _log.debug("GET %s: %d, streaming", clean(path), flow.head.status)
             try:
                 yield flow
@@ -125,12 +119,14 @@ class Session:
         if isinstance(exc, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
             return await self._trust(exc)
         if isinstance(exc, aiohttp.ServerTimeoutError):
-            return Deadline(self._connect_s, self._where).timed_out()
+            return await self._unconnected_in_time()
         if isinstance(exc, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, *_proxy_errors())):
             return await self._unconnected(exc)
         if isinstance(exc, TimeoutError):
             raise exc
-        return self._lost(exc)
+        if isinstance(exc, aiohttp.ClientResponseError):
+            return not_http(exc)
+        return lost(exc)
 
     async def _unconnected(self, exc: Exception) -> BrokerError:
         """Return why no connection came about, in the words of the blocking way: it is tried once more by that."""
@@ -143,15 +139,20 @@ class Session:
             await in_thread(again)
         except BrokerError as told:
             return told
-        return self._lost(exc)
+        return lost(exc)
 
-    def _lost(self, exc: Exception) -> BrokerError:
-        return Unreachable(
-            "the connection to the API server was lost",
-            code="connection-lost",
-            cause=_reason(exc),
-            next_step="try again; look at the network and the balancer before the API server",
-        )
+    async def _unconnected_in_time(self) -> BrokerError:
+        """Return what the time to connect ran out in (name, TCP, TLS): the blocking way, which knows, shows it once more."""
+        limit_s = _probe_s(self._connect_s)
+
+        def again() -> None:
+            self._endpoint.open_socket(timeout_s=limit_s, told_s=self._connect_s).close()
+
+        try:
+            await in_thread(again)
+        except BrokerError as told:
+            return told
+        return Deadline(self._connect_s, self._where).timed_out()
 
     async def _trust(self, error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError) -> BrokerError:
         inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
@@ -159,21 +160,27 @@ class Session:
             told = await in_thread(lambda: self._endpoint.trust_error(inner))
             if isinstance(told, BrokerError):
                 return told
-        return TrustError(f"no trusted connection to {self._where}", cause=clean(inner or error))
+        return TrustError(f"no trusted connection to {self._where}", cause=reason_of(inner or error))
 
 
 @asynccontextmanager
-async def open_session(endpoint: Endpoint, *, connect_s: float) -> AsyncIterator[Session]:
+async def open_session(endpoint: Endpoint, *, connect_s: float, receive_bytes: int | None = None) -> AsyncIterator[Session]:
     """Open a pool of connections to a cluster (none is dialled yet); `connect_s` bounds each dial, TLS included.
 
+    `receive_bytes` (the system's where None) waits in each socket at most: little keeps the loop on time, much is quick.
     Raises SettingsError or CredentialError where the endpoint's TLS material cannot be had.
     """
     context = await in_thread(endpoint.tls_context)
-    client = api_client(endpoint, context, connect_s)
+    client = api_client(endpoint, context, connect_s - _KEPT * _probe_s(connect_s), receive_bytes=receive_bytes)
     try:
         yield Session(endpoint, client, connect_s=connect_s)
     finally:
         await client.close()
+
+
+def _probe_s(connect_s: float) -> float:
+    """Seconds of the time to connect that are kept to find out where it was spent."""
+    return min(_PROBE_S, connect_s * 0.2)
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
@@ -186,10 +193,3 @@ def _proxy_errors() -> tuple[type[Exception], ...]:
     from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 
     return (ProxyError, ProxyTimeoutError, ProxyConnectionError)
-
-
-def _reason(error: BaseException) -> str:
-    inner = getattr(error, "os_error", None) or error
-    if isinstance(inner, OSError) and not isinstance(inner, socket.gaierror) and inner.errno and inner.errno > 0:
-        return os.strerror(inner.errno)
-    return clean(getattr(inner, "strerror", None) or inner) or type(error).__name__

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from broker.clean import clean
 from broker.errors import BrokerError, Unreachable
 from broker.kube.answer import call_of
 from broker.kube.endpoint import Endpoint, Headers
@@ -83,12 +82,9 @@ async def _upgraded(endpoint: Endpoint, sock: socket.socket, handshake: Handshak
         failure = exc
         raise await in_thread(lambda: endpoint.trust_error(failure)) from exc
     except OSError as exc:
-        raise Unreachable(
-            "the connection to the API server was lost",
-            code="connection-lost",
-            cause=str(clean(exc)) or None,
-            next_step="try again; look at the network and the balancer before the API server",
-        ) from exc
+        from broker.kube.losses import lost
+
+        raise lost(exc) from exc
 
 
 async def _shake(sock: socket.socket, handshake: Handshake) -> Tunnel:

@@ -22,6 +22,8 @@ class TimedSocket:
     def __init__(self, sock: socket.socket, limit_s: float) -> None:
         self._sock = sock
         self._deadline = time.monotonic() + limit_s
+        self.is_at_end = False
+        """The other side has closed: nothing more comes."""
 
     def sendall(self, data: ReadableBuffer) -> None:
         """Send all of it within the time that is left."""
@@ -38,7 +40,9 @@ class TimedSocket:
     def read_into(self, buffer: WriteableBuffer) -> int:
         """Receive once, as `socket.recv_into`; TimeoutError past the deadline."""
         self._sock.settimeout(self._left_s())
-        return self._sock.recv_into(buffer)
+        size = self._sock.recv_into(buffer)
+        self.is_at_end = self.is_at_end or not size
+        return size
 
     def _left_s(self) -> float:
         left_s = self._deadline - time.monotonic()

@@ -97,12 +97,9 @@ class Handshake:
         """Return the error for an answer that ended here: the refusal as far as it was read, or a lost connection."""
         if self._status is not None and self._status != 101:
             return self.refusal()
-        return Unreachable(
-            "the server closed the connection before it answered",
-            code="connection-lost",
-            cause=None if not self._buffer else "the answer was cut in its headers",
-            next_step="try again; look at the balancer before the API server",
-        )
+        from broker.kube.losses import closed_early
+
+        return closed_early()
 
     def timed_out(self, limit_s: float) -> BrokerError:
         """Return the error for an answer that did not come in time (virt-api dials the guest with no limit of its own)."""
@@ -187,7 +184,7 @@ def _pair(line: bytes) -> tuple[str, str]:
 
 def _not_http(seen: bytes) -> Unreachable:
     return Unreachable(
-        "what answers at the server's address does not speak HTTP",
+        "what answers at the server's address does not speak HTTP as a Kubernetes API server does",
         code="not-http",
         cause=f"it said: {clean(seen.decode('latin-1'), 64)}",
         next_step="check the server URL in the kubeconfig",

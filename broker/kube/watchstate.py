@@ -23,7 +23,7 @@ from broker.errors import (
     UsageError,
 )
 from broker.kube.objectmap import Change, Key, Named, ObjectMap, key_of
-from broker.kube.watchsteps import Freshness, GiveUp, ListPage, OpenWatch, Pause, Step, Timing
+from broker.kube.watchsteps import Freshness, FreshnessState, GiveUp, ListPage, OpenWatch, Pause, Step, Timing
 from broker.model.events import WatchEvent
 from broker.model.pages import Page
 
@@ -117,6 +117,7 @@ class WatchState(Generic[T]):
             self._poll_again(now, dice)
         else:
             self._mode = "watch"
+            self.freshness = Freshness(state="opening", since_s=now)
             # A watch that failed before is not hurried: the list's success says nothing about it.
             self._due_s = now + (self._backoff_s(dice) if self._failures > 1 else 0.0)
         return changes
@@ -151,6 +152,7 @@ class WatchState(Generic[T]):
     def ended(self, now: float, dice: float) -> None:
         """The watch ended without a word, as every watch does after its time."""
         self._is_streaming = False
+        self._fresh("opening", now)
         lived_s = now - self._opened_s
         if not self._has_heard and lived_s >= self.timing.silent_s:
             self._relist(now, dice)
@@ -247,8 +249,10 @@ class WatchState(Generic[T]):
         self._mode, self._end, self._is_streaming = "over", error, False
         self._fresh("stale", now, error)
 
-    def _fresh(self, state: Literal["live", "polling", "stale"], now: float, error: BrokerError | None = None) -> None:
-        since_s = self.freshness.since_s if state == self.freshness.state else now
+    def _fresh(self, state: FreshnessState, now: float, error: BrokerError | None = None) -> None:
+        # What is stale after it could not be watched anew was seen last when its watch ended.
+        goes_on = state == self.freshness.state or (state == "stale" and self.freshness.is_unseen)
+        since_s = self.freshness.since_s if goes_on else now
         if state == "stale" and not self._is_synced:
             self.freshness = Freshness(state="listing", since_s=self.freshness.since_s, error=error)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from broker.errors import BrokerError
 
@@ -32,16 +32,26 @@ class Timing:
     quiet_s: float = 120.0
 
 
+FreshnessState = Literal["listing", "live", "opening", "polling", "stale"]
+_UNSEEN: Final = ("opening", "stale")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Freshness:
-    """How far the objects can be trusted: `listing` (none yet), `live`, `polling` (watch denied), `stale`; since when.
+    """How far the objects can be trusted, and since when.
 
-    `error` is what makes them stale, or what denies the watch.
+    `listing` (none yet), `live`, `opening` (listed or watched until then, the next watch is not accepted yet), `polling`
+    (watch denied), `stale`; `error` is what makes them stale, or what denies the watch.
     """
 
-    state: Literal["listing", "live", "polling", "stale"]
+    state: FreshnessState
     since_s: float
     error: BrokerError | None = None
+
+    @property
+    def is_unseen(self) -> bool:
+        """Say whether the objects are as they were seen at `since_s`, and nothing was seen of them after that."""
+        return self.state in _UNSEEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,6 +113,8 @@ class ApiServer:
             return ApiError(401, "Unauthorized", "Unauthorized").response()
 
     async def _prepared(self, request: web.Request, response: web.StreamResponse) -> None:
+        # Without it clients with a cache of their own answer themselves (apiserver/pkg/server/filters/cachecontrol.go).
+        response.headers.setdefault("Cache-Control", "no-cache, private")
         if (warning := request.get(_WARNING)) is not None:
             response.headers.add("Warning", f"299 - {json.dumps(warning)}")
         if self.heard is not None:

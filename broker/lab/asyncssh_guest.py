@@ -95,20 +95,26 @@ class AsyncsshGuest:
 
     async def stop(self) -> None:
         """Stop listening and cut the connections."""
-        await self.resume()
+        if not self.is_alive():
+            return
         acceptor, self._acceptor = self._acceptor, None
+        hole, self._hole = self._hole, None
         if acceptor is not None:
             acceptor.close()
-            await acceptor.wait_closed()
-            for connection in tuple(self._connections):
-                connection.abort()
-            try:
-                async with asyncio.timeout(_STOP_WITHIN_S):
-                    await self._idle.wait()
-            except TimeoutError:
-                pass
-            if os.geteuid() == 0:
-                await asyncio.to_thread(shutil.rmtree, self._homes, ignore_errors=True)
+        if hole is not None:
+            hole.close()
+        # First, for a listener is closed only when its connections are.
+        for connection in tuple(self._connections):
+            connection.abort()
+        try:
+            async with asyncio.timeout(_STOP_WITHIN_S):
+                if acceptor is not None:
+                    await acceptor.wait_closed()
+                await self._idle.wait()
+        except TimeoutError:
+            pass
+        if os.geteuid() == 0:
+            await asyncio.to_thread(shutil.rmtree, self._homes, ignore_errors=True)
 
     def _prepare(self) -> asyncssh.SSHKey:
         (self._folder / "ssh").mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -206,14 +206,11 @@ class Cluster:
         if event.name != "api-back":
             self.faults.down_s, self.faults.is_silent = event.seconds_s, event.name == "api-silent"
         if event.name == "api-restart":
-            self.door.shut_for(event.seconds_s, reopened=self._reopened)
+            self.door.shut_for(event.seconds_s, reopened=self.faults.back)
         elif event.name == "api-silent":
             self.door.fall_silent()
         else:
-            self.door.reopen(reopened=self._reopened)
-
-    def _reopened(self) -> None:
-        self.faults.down_s, self.faults.is_silent = 0.0, False
+            self.door.reopen(reopened=self.faults.back)
 
 
 def _handler(virt: VirtApi) -> SubresourceHandler:

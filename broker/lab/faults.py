@@ -83,6 +83,8 @@ class Faults:
     """Seconds of the API restart that goes on, 0 while the API is up; kept by the cluster."""
     is_silent: bool = False
     """Whether connections to the API are taken and nothing is said on them; kept by the cluster."""
+    is_returning: bool = False
+    """Whether the API is on its way back, since its fault was taken back."""
     happen: Callable[[Event], None] | None = None
     """What makes events happen; None while no cluster runs."""
     knows: Knows | None = None
@@ -149,6 +151,7 @@ class Faults:
             self.strip_upgrade = False
         is_down = (self.down_s and name in ("", "api-restart")) or (self.is_silent and name in ("", "api-silent"))
         if is_down and self.happen is not None:
+            self.is_returning = True
             self.happen(Event(name="api-back"))
         self._stir()
         return len(gone)
@@ -188,6 +191,16 @@ class Faults:
         while any(each is rule for each in self.rules):
             await self._changed.wait()
 
+    def back(self) -> None:
+        """Note that the API is up again."""
+        self.down_s, self.is_silent, self.is_returning = 0.0, False, False
+        self._stir()
+
+    async def until_back(self) -> None:
+        """Return once an API whose fault was taken back is up again; at once where none is on its way."""
+        while self.is_returning:
+            await self._changed.wait()
+
     def _stir(self) -> None:
         """Let everyone who waits look again."""
         self._changed.set()
@@ -221,6 +234,7 @@ class Faults:
             event = Event(name=name, path=options.get("path", ""))
         if self.happen is None:
             raise ValueError(f"{name} happens while a lab runs: set it then")
+        self.is_returning = self.is_returning and name.startswith("watch-")
         self.happen(event)
         self.met(name)
 

@@ -8,6 +8,7 @@ uid 1000.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -144,6 +145,10 @@ class SshdGuest:
             return
         inside = _descendants(process.pid)
         process.kill()
+        for pid in inside:
+            # They die with it; what is stopped (a paused guest) or held up is told once more.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
         await asyncio.to_thread(_await_end, process, inside)
 
     async def pause(self) -> None:

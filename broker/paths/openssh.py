@@ -14,6 +14,8 @@ from typing import Final
 from broker.errors import UsageError
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_@+:,./-][A-Za-z0-9_@+=:,./-]*\Z")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+"""What no value of ssh_config can hold: line ends, and everything else that is no character but the tab."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,12 +144,17 @@ def _program_words(origin: Origin) -> tuple[str, ...]:
 
 def _command(words: Sequence[str]) -> str:
     for word in words:
-        if any(char != "\t" and (char < " " or "\x7f" <= char < "\xa0") for char in word):
-            raise UsageError("a line end or control character in a path or context name cannot stand in an ssh option")
+        _check(word)
     return " ".join(_quoted(word) for word in words).replace("%", "%%")
 
 
 def ssh_word(path: str) -> str:
-    """Quote a file name for an ssh_config value and double its `%` (ssh_config(5), TOKENS)."""
+    """Quote a file name for an ssh_config value and double its `%` (ssh_config(5), TOKENS); UsageError as `proxy_command`."""
+    _check(path)
     escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
+
+
+def _check(word: str) -> None:
+    if _CONTROL.search(word):
+        raise UsageError("a line end or control character in a path or context name cannot stand in an ssh option")

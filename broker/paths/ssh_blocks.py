@@ -125,10 +125,23 @@ def samples(layout: Layout) -> tuple[tuple[str, Cluster], ...]:
     return tuple(found)
 
 
+def has_sockets(layout: Layout) -> bool:
+    """Say whether the blocks put ControlMaster sockets into `control_dir`, whose path may be too long for that."""
+    return _control_path(layout, layout.current) != "none"
+
+
+def unsayable(layout: Layout) -> tuple[str, ...]:
+    """Return the globs of `[ssh.vms]` that set something and have no pattern in ssh_config: those with brackets."""
+    clusters = (layout.current, *layout.contexts)
+    globs = [each.glob for cluster in clusters for each in cluster.patterns if _login(each.user, each.port)]
+    return tuple(glob for glob in dict.fromkeys(globs) if not _host_patterns(glob, None, has_virtctl_aliases=False))
+
+
 def _text(layout: Layout, *, host: str, ending: str) -> str:
     head = [
         "# Aliases: NAME.NAMESPACE.vm and vm/NAME/NAMESPACE, each kept in known_hosts under the word as typed, in lower case.",
-        "# Capitals: all of .VM, never .Vm. One User, Port or key for a VM of its own: in your file, above the Include.",
+        "# Capitals: all of .VM, never .Vm. User and Port for VMs by pattern: [ssh.vms] in vmbroker.toml, then install anew.",
+        "# ControlPersist no: with any other ssh hides why a connection failed; `ssh -o ControlPersist=60` still wins.",
     ]
     head += [f"{_OPTIONS}{' '.join(layout.options)}"] if layout.options else []
     head += [f"{_CONTEXT}{label} = {json.dumps(context)}" for context, label in sorted(layout.labels.items())]
@@ -165,7 +178,7 @@ def _wildcard(layout: Layout, cluster: Cluster, words: Sequence[str], host: str)
         # `ControlMaster no` alone would still use a socket that another cluster's master left at the same path.
         lines += ["  ControlMaster no", "  ControlPath none"]
     else:
-        lines.append(f"  ControlPath {_control_path(layout, cluster)}")
+        lines += [f"  ControlPath {_control_path(layout, cluster)}", "  ControlPersist no"]
     if layout.files.identity is not None:
         lines.append(f"  IdentityFile {ssh_word(layout.files.identity)}")
     if layout.files.known_hosts is not None:
@@ -186,11 +199,10 @@ def _machine(layout: Layout, machine: Machine) -> list[list[str]]:
     if not (is_name(machine.name) and _is_label(machine.namespace) and is_name(machine.host_key)):
         return []
     place, label = f"{machine.name}.{machine.namespace}", layout.machines_label
-    words = [] if layout.follows_current else [f"{place}.vm", f"{place}.vm."]
-    words += [f"{place}.vm.{label}"] if label else []
+    words = [] if layout.follows_current else _dotted(place, None)
+    words += _dotted(place, label) if label else []
     if not layout.follows_current:
-        words += [f"vm/{machine.name}/{machine.namespace}", f"vmi/{machine.name}/{machine.namespace}"]
-        words += [f"vm.{place}", f"vmi.{place}"] if layout.has_virtctl_aliases else []
+        words += _kinds(machine.name, machine.namespace, has_virtctl_aliases=layout.has_virtctl_aliases)
     if not words:
         return []
     return [[f"Host {' '.join(words)}", f"  HostKeyAlias {machine.host_key}", *_login(machine.user, machine.port)]]
@@ -213,16 +225,27 @@ def _host_patterns(glob: str, label: str | None, *, has_virtctl_aliases: bool) -
     name, dot, namespace = glob.rpartition(".")
     if not (dot and name and namespace and _GLOB.match(glob)):
         return []
-    ending = f".vm.{label}" if label else ".vm"
-    words = [f"{name}.{namespace}{ending}", f"{name}.{namespace}{ending}."]
-    if label is None:
-        words += [f"{kind}/{name}/{namespace}" for kind in ("vm", "vmi")]
-        words += [f"{kind}.{name}.{namespace}" for kind in ("vm", "vmi")] if has_virtctl_aliases else []
+    words = _dotted(f"{name}.{namespace}", label)
+    words += _kinds(name, namespace, has_virtctl_aliases=has_virtctl_aliases) if label is None else []
     if "*" in namespace and not name.endswith("*"):
         # A namespace has no dot: what would need one there is a longer name that this glob does not mean.
         longer = re.sub(r"\*+", "*.*", namespace, count=1)
-        words += [f"!{name}.{longer}{ending}", f"!{name}.{longer}{ending}."]
+        words += [f"!{word}" for word in _dotted(f"{name}.{longer}", label)]
     return words
+
+
+def _dotted(place: str, label: str | None) -> list[str]:
+    """NAME.NAMESPACE as the wildcards take it: capitals in the ending or in all of it, with or without a last dot."""
+    ending = f".vm.{label}" if label else ".vm"
+    words = (f"{place}{ending}", f"{place}{ending.upper()}", f"{place}{ending}".upper())
+    return [f"{word}{dot}" for word in dict.fromkeys(words) for dot in ("", ".")]
+
+
+def _kinds(name: str, namespace: str, *, has_virtctl_aliases: bool) -> list[str]:
+    """The host words with a kind, the rest of them in either case."""
+    places = dict.fromkeys([(name, namespace), (name.upper(), namespace.upper())])
+    words = [f"{kind}/{each}/{space}" for kind in ("vm", "vmi") for each, space in places]
+    return words + [f"{kind}.{each}.{space}" for kind in ("vm", "vmi") for each, space in places if has_virtctl_aliases]
 
 
 def _login(user: str | None, port: int | None) -> list[str]:

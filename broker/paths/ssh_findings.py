@@ -21,7 +21,7 @@ SEVERITIES: Final[tuple[Severity, ...]] = ("defeats", "danger", "note")
 _PROXIES: Final = ("proxycommand", "proxyjump")
 _COMMANDS: Final = ("proxycommand", "localcommand", "knownhostscommand")
 _PER_HOST: Final = re.compile(r"%[hn]")
-_ALIAS: Final = re.compile(r"[A-Za-z0-9.-]+\.(?:vm|VM)(?:\.[A-Za-z0-9-]+)?\.?\Z|vmi?/")
+_ALIAS: Final = re.compile(r"[A-Za-z0-9.-]+\.(?:vm|VM)(?:\.[A-Za-z0-9-]+)?\.?\Z|vmi?/[A-Za-z0-9./-]*\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,13 @@ class Finding:
             "why": self.why,
             "instead": self.instead,
         }
+
+
+def finding_at(code: str, severity: Severity, place: object, what: str, why: str, instead: str) -> Finding:
+    """Make a finding about a place; every text is cleaned here."""
+    return Finding(
+        code=code, severity=severity, place=clean(place, 1024), what=clean(what), why=clean(why), instead=clean(instead, 1200)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +117,11 @@ def winner(entries: Sequence[Entry], name: str) -> Entry | None:
         if entry.line.keyword in _PROXIES and not (entry.line.keyword == "proxyjump" and entry.line.value.lower() == "none"):
             return None if entry.is_own else entry
     return None
+
+
+def leads_to_us(command: str) -> bool:
+    """Say whether a ProxyCommand runs `vmbroker proxy`, written by us or by hand."""
+    return re.search(r"(?:vmbroker|broker\.main)\b.*\bproxy\b", command) is not None
 
 
 def _includes(entries: Sequence[Entry]) -> Iterator[Finding]:
@@ -206,7 +218,7 @@ def _rewritten(entry: Entry, *, is_before: bool, is_after: bool) -> Iterator[Fin
             "danger" if is_before else "note",
             entry,
             what=f"{_shown(line)} grows with the VM's name",
-            why="a socket's path has at most 107 bytes (103 on macOS); ssh stops with `ControlPath too long` before we start",
+            why="a socket's path has at most 107 bytes (103 on macOS), 90 with ControlMaster (86): past that ssh stops",
             instead="use %C: ControlPath ~/.ssh/%C",
         )
     elif line.keyword == "canonicalizehostname" and value.lower() in ("yes", "always") and not is_after:
@@ -306,7 +318,7 @@ def _is_broad(condition: Condition) -> bool:
 
 def _is_ours(entry: Entry) -> bool:
     """A block that the user wrote for vmbroker by hand."""
-    return re.search(r"(?:vmbroker|broker\.main)\b.*\bproxy\b", entry.line.rest) is not None
+    return leads_to_us(entry.line.rest)
 
 
 def _is_cluster_way(line: Line) -> bool:

@@ -16,11 +16,15 @@ _MADE: Final = b"# vmbroker: the file and the next line are ours; `vmbroker ssh-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
-    """A user's file without our lines: how many there were, and whether the whole file was made by us."""
+    """A user's file without our lines: how many there were, and whether the whole file was made by us.
+
+    `left` are the lines of `data`, from 1, that still name our file beside others.
+    """
 
     data: bytes
     count: int
     was_made: bool
+    left: tuple[int, ...] = ()
 
 
 def own_name(file_name: str) -> str:
@@ -47,8 +51,13 @@ def include_line(path: str, *, doubles_percent: bool) -> str:
     return f'Include "{quoted.replace("%", "%%") if doubles_percent else quoted}"'
 
 
-def names_path(word: str, path: str) -> bool:
-    """Say whether an Include's word is one of the ways in which `include_line` writes this path."""
+def names_path(word: str, path: str, *, home: str | None = None) -> bool:
+    """Say whether an Include's word is a way of writing this path, with or without the signs of glob(3) escaped.
+
+    With `home`, `~/` and a relative word are read as ssh does (ssh_config(5), Include: ~/.ssh).
+    """
+    if home is not None and not word.startswith("/"):
+        word = f"{home}{word[1:]}" if word.startswith("~/") else f"{home}/.ssh/{word}"
     globbed = "".join(f"\\{char}" if char in "*?[]\\" else char for char in path)
     return word in (path, globbed, globbed.replace("%", "%%"))
 
@@ -67,21 +76,31 @@ def install(data: bytes, path: str, *, doubles_percent: bool, makes: bool = Fals
     return mark + end + line.encode("utf-8", "surrogateescape") + end + removal.data
 
 
-def remove(data: bytes) -> Removal:
-    """Return the user's bytes without our lines, wherever they stand now; a marked line that is no Include of ours stays."""
-    if _MARK not in data and _MADE not in data:
+def remove(data: bytes, *, own: str | None = None, home: str | None = None) -> Removal:
+    """Return the user's bytes without our lines, wherever they stand now; a marked line that is no Include of ours stays.
+
+    With `own`, the path of our file, an Include without our mark that names it alone goes too; `home` as in `names_path`.
+    """
+    if own is None and _MARK not in data and _MADE not in data:
         return Removal(data=data, count=0, was_made=False)
     kept: list[bytes] = []
+    left: list[int] = []
     count, was_made, is_marked = 0, False, False
     for raw in _lines(data):
         bare = raw.rstrip(b"\r\n")
         if bare in (_MARK, _MADE):
             count, was_made, is_marked = count + 1, was_made or bare == _MADE, True
             continue
-        if not (is_marked and _is_own_include(bare)):
+        words = _included(bare)
+        named = [own is not None and names_path(word, own, home=home) for word in words]
+        if not (is_marked and len(words) == 1 and words[0].endswith(OWN_NAME)):
+            if named == [True]:
+                count += not is_marked
+                continue
             kept.append(raw)
+            left += [len(kept)] if any(named) else []
         is_marked = False
-    return Removal(data=b"".join(kept), count=count, was_made=was_made)
+    return Removal(data=b"".join(kept), count=count, was_made=was_made, left=tuple(left))
 
 
 def _lines(data: bytes) -> list[bytes]:
@@ -90,9 +109,12 @@ def _lines(data: bytes) -> list[bytes]:
     return [each + b"\n" for each in whole[:-1]] + whole[-1:]
 
 
-def _is_own_include(raw: bytes) -> bool:
+def _included(raw: bytes) -> tuple[str, ...]:
+    """The words of an Include line; none for any other line."""
+    if b"nclude" not in raw.lower():
+        return ()
     line = read_line(decode(raw))
-    return line is not None and line.keyword == "include" and len(line.words) == 1 and line.words[0].endswith(OWN_NAME)
+    return line.words if line is not None and line.keyword == "include" else ()
 
 
 def _is_first(data: bytes, line: str) -> bool:

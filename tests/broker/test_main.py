@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -181,3 +182,18 @@ def test_a_full_disk_behind_stdout_is_told(words: tuple[str, ...], nowhere: dict
     assert done.returncode == 1
     assert "the output could not be written" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("--help",), ("version",), ("config", "show"), ("config", "path", "-o", "json"), ("vms", "--help")]
+)
+@pytest.mark.parametrize("how", [">&-", "1</dev/null"])
+def test_a_stdout_that_takes_nothing_is_no_success(words: tuple[str, ...], how: str, nowhere: dict[str, str]) -> None:
+    line = " ".join(map(shlex.quote, [sys.executable, "-m", "broker.main", *words]))
+    done = subprocess.run(
+        ["sh", "-c", f"{line} {how}"], capture_output=True, text=True, timeout=60, env=nowhere, cwd=ROOT, check=False
+    )
+    assert done.returncode == 1
+    assert "standard output is closed" in done.stderr
+    assert "defect" not in done.stderr
+    assert "Exception ignored" not in done.stderr

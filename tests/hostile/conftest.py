@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.hostile.poison import HostileLab, hostile_lab
-from tests.hostile.terminal import Zygote, zygote
+from tests.hostile.terminal import Crew, Zygote, zygote
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +25,13 @@ def runner() -> Iterator[Zygote]:
     """A vmbroker that is loaded already."""
     with zygote() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def crew(runner: Zygote) -> Iterator[Crew]:
+    """Three of them."""
+    with zygote() as second, zygote() as third:
+        yield Crew((runner, second, third))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

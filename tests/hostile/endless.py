@@ -76,6 +76,11 @@ def drip(asked: Asked) -> None:
     pour(asked, _OK + b"Connection: close\r\n\r\n", forever(b" "), pause_s=0.05)
 
 
+def records(asked: Asked) -> None:
+    """A body in TLS records of one byte, as fast as they are taken: dear to unpack."""
+    pour(asked, _OK + b"Transfer-Encoding: chunked\r\n\r\n", forever(b"1\r\n \r\n"))
+
+
 def drip_head(asked: Asked) -> None:
     """A head that comes byte by byte."""
     pour(asked, _OK + b"X-Slow: ", forever(b"x"), pause_s=0.05)

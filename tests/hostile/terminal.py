@@ -14,9 +14,11 @@ import termios
 import time
 import tty
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -142,3 +144,25 @@ def zygote() -> Iterator[Zygote]:
         process.stdin.close()
         process.wait(10)
         process.stdout.close()
+
+
+class Crew:
+    """Several of them, for runs that do not touch one another."""
+
+    def __init__(self, runners: Sequence[Zygote]) -> None:
+        self._free: SimpleQueue[Zygote] = SimpleQueue()
+        self._count = len(runners)
+        for each in runners:
+            self._free.put(each)
+
+    def run_all(self, runs: Sequence[tuple[Sequence[str], Mapping[str, str]]], *, limit_s: float = 30) -> list[Seen]:
+        """Run every (words, environment), as many at once as there are runners; the answers in the same order."""
+        with ThreadPoolExecutor(self._count) as pool:
+            return list(pool.map(lambda each: self._run(each[0], each[1], limit_s), runs))
+
+    def _run(self, words: Sequence[str], env: Mapping[str, str], limit_s: float) -> Seen:
+        runner = self._free.get()
+        try:
+            return runner.run(words, env, limit_s=limit_s)
+        finally:
+            self._free.put(runner)

@@ -14,9 +14,10 @@ from broker.kube.status import error_from_response
 from tests.hostile.conftest import Desk
 from tests.hostile.corpus import INVALID_UTF8, MARK, SURROGATES, TEXTS, unclean
 from tests.hostile.liar import Asked, Liar, Twister, liar, refusal, reply
+from tests.hostile.plan import IS_FULL
 from tests.hostile.poison import HostileLab
 from tests.hostile.terminal import Zygote
-from tests.hostile.test_terminal import IS_FULL, judge
+from tests.hostile.test_terminal import judge
 
 TARGET: Final = "vm/most-csi/shop"
 COMMANDS: Final = (

@@ -10,9 +10,10 @@ import yaml
 
 from tests.hostile.conftest import Desk
 from tests.hostile.corpus import INVALID_UTF8, SURROGATES, TEXTS
+from tests.hostile.plan import IS_FULL
 from tests.hostile.poison import HostileLab
 from tests.hostile.terminal import Zygote
-from tests.hostile.test_terminal import IS_FULL, judge
+from tests.hostile.test_terminal import judge
 
 COMMANDS: Final = (
     ("config", "show", "--origin"),

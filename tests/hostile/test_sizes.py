@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -34,7 +35,7 @@ def lying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liar]:
     ("script", "words", "status", "said"),
     [
         (endless.header, ("vms",), 5, ""),
-        (endless.header, ("proxy", "vm/web/shop"), 5, "LineTooLong"),
+        (endless.header, ("proxy", "vm/web/shop"), 5, "a line of its answer's head is too long"),
         (endless.headers, ("vms",), 5, ""),
         (endless.headers, ("forward", "vm/web/shop", "0:22"), 5, "more than 100 headers"),
         (endless.interim, ("proxy", "vm/web/shop"), 6, "api-timeout"),
@@ -80,6 +81,26 @@ def _judge(seen: Seen) -> None:
     assert seen.status in STATUSES, seen.said
     assert b"Traceback" not in seen.stderr and b"[defect]" not in seen.stderr, seen.said
     assert seen.peak_bytes < PEAK_BYTES, f"{seen.peak_bytes // MIB} MiB\n{seen.said}"
+
+
+def test_bytes_that_are_dear_to_unpack_do_not_hold_the_doctor(lying: Liar, desk: Desk, runner: Zygote) -> None:
+    def script(asked: Asked) -> bytes | None:
+        if "selfsubjectaccessreviews" in asked.path:
+            endless.records(asked)
+            return None
+        if "selfsubjectreviews" in asked.path:
+            return reply(201, b'{"status":{"userInfo":{"username":"u"}}}')
+        if asked.path == "/version":
+            return reply(200, b'{"gitVersion":"v1.33.1"}')
+        return endless.tiny_objects(asked.path)
+
+    lying.script = script
+    began_s = time.monotonic()
+    words = ["doctor", "vm/web/shop", "--budget", "2"]
+    seen = runner.run(words, {**desk.env, "KUBECONFIG": str(lying.kubeconfig)}, limit_s=15)
+    _judge(seen)
+    assert any("selfsubjectaccessreviews" in each for each in lying.asked)
+    assert time.monotonic() - began_s < 3.3, seen.said
 
 
 def test_a_watch_line_without_end_ends_with_the_time_of_the_wait(lying: Liar, desk: Desk, runner: Zygote) -> None:

@@ -22,12 +22,12 @@ from tests.hostile.terminal import Seen, attach, collect, open_terminals
 
 def main() -> None:
     """Serve until stdin ends."""
-    import broker.cli
     import broker.main
 
-    for found in pkgutil.iter_modules(broker.cli.__path__):
-        importlib.import_module(f"broker.cli.{found.name}")
-    for name in ("aiohttp", "yaml", "broker.kube.session", "broker.kube.cold", "broker.kube.library", "broker.actions.show_vm"):
+    for found in pkgutil.walk_packages(broker.__path__, "broker."):
+        if not found.name.startswith("broker.lab."):
+            importlib.import_module(found.name)
+    for name in ("aiohttp", "yaml", "broker.lab.command"):
         importlib.import_module(name)
     from broker.kube.library import load_transport
 

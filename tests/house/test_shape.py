@@ -8,7 +8,9 @@ import statistics
 from tests.house.tree import ROOT, mirrors, public_definitions, sources
 
 LINE_LIMIT = 500
-JUDGES = {"captures", "clients", "kubectl", "kubectl_requests", "truth", "truth_captures", "virtctl_requests"}
+JUDGES = {
+    "captures", "clients", "kubectl", "kubectl_requests", "kubectl_users", "truth", "truth_captures", "virtctl_requests",
+}  # fmt: skip
 FORBIDDEN = {"utils", "util", "common", "helpers", "helper", "misc", "manager", "structs", "ctx"}
 
 

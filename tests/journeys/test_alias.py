@@ -127,9 +127,12 @@ def test_a_master_by_alias_serves_a_second_session_from_our_own_folder(person: P
             "  StrictHostKeyChecking accept-new\n  BatchMode yes\n  ControlMaster auto\n  ControlPersist 60\n"
         )
         assert person.vmbroker("ssh-config", "install", "--file", str(path)).returncode == 0
-        first = ssh(person, path, "fedora@web.shop.vm", "true")
+        # A stopped VM's reason comes through although the user lets masters persist; who wants one says so.
+        stopped = ssh(person, path, "stopped.shop.vm", "true")
+        assert (stopped.returncode, b"is stopped [vm-stopped]" in stopped.stderr) == (255, True), stopped.stderr
+        first = ssh(person, path, "-o", "ControlPersist=60", "fedora@web.shop.vm", "true")
         assert first.returncode == 0, first.stderr
-        assert [each.is_socket() for each in (short / "vmbroker-control").iterdir()] == [True]
+        assert [each.is_socket() for each in (short / ".vmbroker").iterdir()] == [True]
         assert b"Master running" in ssh(person, path, "-O", "check", "fedora@web.shop.vm").stderr
         assert ssh(person, path, "-O", "exit", "fedora@web.shop.vm").returncode == 0
         assert person.vmbroker("ssh-config", "remove", "--file", str(path)).returncode == 0

@@ -15,7 +15,19 @@ import yaml
 
 from broker.lab.cluster import Cluster
 from tests.conftest import need
-from tests.journeys.truth_lab import PLACE, Told, ask, limit_of, lines_of, plant_rows, rows_of_the_lab, run, running, user_of
+from tests.journeys.truth_lab import (
+    PLACE,
+    Told,
+    afflicted,
+    ask,
+    limit_of,
+    lines_of,
+    plant_rows,
+    rows_of_the_lab,
+    run,
+    running,
+    user_of,
+)
 
 Json = dict[str, Any]
 ROWS = rows_of_the_lab()
@@ -101,15 +113,51 @@ FAR: list[tuple[str, Json, tuple[str, ...], str, int, tuple[str, ...]]] = [
 
 
 @pytest.mark.parametrize(("name", "change", "flags", "code", "exit_status", "words"), FAR, ids=[row[0] for row in FAR])
-@pytest.mark.parametrize("command", ["proxy", "vms"])
 def test_what_is_far_from_the_vm_is_told_alike_by_every_command(
     cluster: Cluster, tmp_path: Path, name: str, change: Json, flags: tuple[str, ...], code: str, exit_status: int,
-    words: tuple[str, ...], command: str,
+    words: tuple[str, ...],
 ) -> None:  # fmt: skip
-    config = changed(cluster, tmp_path, **change)
-    done = run("--kubeconfig", str(config), *flags, "-o", "json", command, *(["vm/web/shop"] if command == "proxy" else []))
-    document = json.loads(done.stderr.splitlines()[-1])
-    assert (document["code"], done.returncode) == (code, exit_status), document
+    document = told_alike(changed(cluster, tmp_path, **change), *flags)
+    assert (document["code"], document["exitStatus"]) == (code, exit_status), document
+    for word in words:
+        assert word in lines_of(document)
+    assert document["nextStep"]
+
+
+def told_alike(config: Path, *flags: str) -> Json:
+    """What one command of each way of asking says (blocking, pool, both), after a look that all say the same.
+
+    Only what the server itself says of a verb or a name may differ.
+    """
+    commands = (("proxy", "vm/web/shop"), ("vms",), ("show", "vm/web/shop"))
+    with ThreadPoolExecutor(max_workers=len(commands)) as pool:
+        ended = list(pool.map(lambda words: run("--kubeconfig", str(config), *flags, "-o", "json", *words), commands))
+    documents: list[Json] = [json.loads(done.stderr.splitlines()[-1]) for done in ended]
+    for document in documents[1:]:
+        if not (document["cause"] or "").startswith("the server says: "):
+            assert document["cause"] == documents[0]["cause"]
+        assert {**document, "cause": None} == {**documents[0], "cause": None}
+    assert {done.returncode for done in ended} == {documents[0]["exitStatus"]}
+    return documents[0]
+
+
+BROKEN: list[tuple[str, str, int, tuple[str, ...]]] = [
+    ("hang", "api-timeout", 6, ("gave no whole answer within 3 s", "it was reached")),
+    ("api-silent", "connect-timeout", 6, ("within 2 s", "while establishing TLS")),
+    ("drop", "connection-lost", 5, ("was lost", "closed before an answer came")),
+    ("drop=5", "connection-lost", 5, ("closed before an answer came",)),
+    ("drop=20", "connection-lost", 5, ("closed before an answer came",)),
+    ("drop=300", "connection-lost", 5, ("in the middle of the answer",)),
+]
+
+
+@pytest.mark.parametrize(("fault", "code", "exit_status", "words"), BROKEN, ids=[row[0] for row in BROKEN])
+def test_a_server_that_breaks_off_or_keeps_silent_is_told_alike_by_every_command(
+    cluster: Cluster, fault: str, code: str, exit_status: int, words: tuple[str, ...]
+) -> None:
+    with afflicted(cluster, fault):
+        document = told_alike(cluster.kubeconfig(), "--set", "api.timeout_s=3", "--set", "api.connect_s=2")
+    assert (document["code"], document["exitStatus"]) == (code, exit_status), document
     for word in words:
         assert word in lines_of(document)
     assert document["nextStep"]

@@ -25,6 +25,8 @@ PLACE, UDN_PLACE = "truth", "truth-udn"
 WATCHER = "norights"
 """The user who may read VMs and forward in namespace truth, and nothing around them."""
 _SUB = "subresources.kubevirt.io"
+_LOOPS: dict[int, asyncio.AbstractEventLoop] = {}
+"""The loop of each running lab, by the id of its cluster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,7 @@ def running(state_dir: Path, **settings: Any) -> Iterator[Cluster]:
         async with Cluster.start(ClusterSettings(state_dir=state_dir, has_guests=False, **settings)) as cluster:
             loop, done = asyncio.get_running_loop(), asyncio.Event()
             found.append(cluster)
+            _LOOPS[id(cluster)] = loop
             ends.append(lambda: loop.call_soon_threadsafe(done.set))
             ready.set()
             await done.wait()
@@ -58,8 +61,27 @@ def running(state_dir: Path, **settings: Any) -> Iterator[Cluster]:
     try:
         yield found[0]
     finally:
+        _LOOPS.pop(id(found[0]))
         ends[0]()
         thread.join(30)
+
+
+@contextmanager
+def afflicted(cluster: Cluster, *faults: str) -> Iterator[None]:
+    """Put faults into force for the block, in the loop of the lab's thread."""
+
+    async def change(faults: tuple[str, ...]) -> None:
+        cluster.faults.clear()
+        await cluster.faults.until_back()
+        for fault in faults:
+            cluster.faults.set(fault)
+
+    loop = _LOOPS[id(cluster)]
+    asyncio.run_coroutine_threadsafe(change(faults), loop).result(30)
+    try:
+        yield
+    finally:
+        asyncio.run_coroutine_threadsafe(change(()), loop).result(30)
 
 
 def rows_of_the_lab() -> list[Row]:

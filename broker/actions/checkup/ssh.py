@@ -13,13 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from broker.actions.checkup.board import Board
 from broker.actions.checkup.check import unknown
-from broker.actions.checkup.ssh_words import (
-    key_check,
-    read_options,
-    settle_findings,
-    socket_check,
-    version_check,
-)
+from broker.actions.checkup.ssh_verdicts import settle_findings
+from broker.actions.checkup.ssh_words import key_check, read_options, socket_check, version_check
 from broker.clean import clean, escaped
 from broker.errors import Failed
 from broker.kube.session import in_thread

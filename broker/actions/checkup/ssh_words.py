@@ -1,37 +1,21 @@
-"""What ssh and our reader of its configuration said, as checks of `doctor`. **Pure.**"""
+"""What ssh itself said, as checks of `doctor`: its version, keys, the length of a ControlPath. **Pure.**"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from broker.actions.checkup.check import Check, failed, not_looked_at, ok, unknown
+from broker.actions.checkup.check import Check, failed, ok
 from broker.clean import clean
 from broker.errors import Failed
-
-if TYPE_CHECKING:
-    from broker.actions.check_ssh_config import SshConfigCheck
-    from broker.paths.ssh_findings import Finding
 
 OLDEST: Final = (8, 1)
 """The oldest OpenSSH that knows `%n` in a ProxyCommand, which our aliases stand on (release notes of 8.1)."""
 _VERSION: Final = re.compile(r"OpenSSH\D{0,20}(\d{1,3})\.(\d{1,3})")
-_OF_CODE: Final = (
-    ("include-", "ssh-include"),
-    ("own-", "ssh-include"),
-    ("not-installed", "ssh-include"),
-    ("controlpath-", "ssh-control-path"),
-    ("earlier-proxy", "ssh-alias"),
-    ("fdpass", "ssh-alias"),
-    ("program-missing", "ssh-alias"),
-    ("kubeconfig-gone", "ssh-alias"),
-)
-"""Which check a finding belongs to, by how its code begins; any other is about the user's own file."""
 _SOCKET_BYTES: Final = {"darwin": 103, "linux": 107}
 _SOCKET_ENDING_BYTES: Final = 17
 """What ssh puts behind the path while it makes a master's socket: with ControlMaster it ends with 255 past that (measured)."""
-_INSTALL: Final = "vmbroker ssh-config install makes NAME.NAMESPACE.vm work in ssh, scp, rsync, git and Ansible"
 
 
 def version_check(status: int, words: str) -> Check:
@@ -104,60 +88,3 @@ def socket_check(alias: str, options: Mapping[str, Sequence[str]], system: str) 
 
 def _short(alias: str) -> str:
     return clean(alias if len(alias) <= 48 else f"an alias of {len(alias)} characters", 64)
-
-
-def settle_findings(found: SshConfigCheck, measured: Check | None = None) -> Iterator[Check]:
-    """Spread what `ssh-config check` found over the checks: the worst finding of each, and what is well.
-
-    `measured` is what `socket_check` says: it decides the ControlPath, and a finding that names its line tells it better.
-    """
-    by_check: dict[str, list[Finding]] = {}
-    for finding in found.findings:
-        if finding.severity != "note":
-            by_check.setdefault(check_of(finding), []).append(finding)
-    if found.unknown:
-        by_check_unknown = clean("; ".join(found.unknown), 300)
-    else:
-        by_check_unknown = clean("")
-    own = clean(found.own, 160)
-    well = {
-        "ssh-include": f"{own}, before any Host or Match of {clean(found.file, 160)}",
-        "ssh-alias": "ssh -G gives our ProxyCommand for the sample aliases",
-        "ssh-jump": "none",
-        "ssh-control-path": "fits into a socket's path",
-        "ssh-file": "nothing in it defeats or endangers an alias",
-    }
-    for code, says in well.items():
-        worst = _worst(by_check.get(code, ()))
-        if measured is not None and code == measured.code and (worst is None or measured.state == "ok"):
-            yield measured
-        elif worst is not None:
-            yield _of_finding(code, worst, others=len(by_check[code]) - 1)
-        elif not found.is_installed and code != "ssh-file":
-            yield (
-                unknown(code, "not installed", next_step=_INSTALL)
-                if code == "ssh-include"
-                else not_looked_at(code, "ssh-config is not installed")
-            )
-        elif by_check_unknown and code in ("ssh-alias", "ssh-jump", "ssh-control-path"):
-            yield unknown(code, by_check_unknown)
-        else:
-            yield ok(code, says)
-
-
-def check_of(finding: Finding) -> str:
-    """Return the check that a finding belongs to."""
-    if "proxyjump" in finding.what.lower():
-        return "ssh-jump"
-    return next((check for start, check in _OF_CODE if finding.code.startswith(start)), "ssh-file")
-
-
-def _worst(found: Iterable[Finding]) -> Finding | None:
-    ranked = sorted(found, key=lambda finding: finding.severity != "defeats")
-    return ranked[0] if ranked else None
-
-
-def _of_finding(code: str, finding: Finding, *, others: int) -> Check:
-    more = f" (and {others} more: vmbroker ssh-config check)" if others else ""
-    error = Failed(f"{finding.place}: {finding.what}{more}", code=finding.code, cause=finding.why, next_step=finding.instead)
-    return failed(code, error)

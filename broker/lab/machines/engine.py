@@ -6,7 +6,7 @@ so that the objects of a seed, however incomplete, stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from broker.lab.machines.domain import known_domain, new_domain
@@ -184,6 +184,7 @@ class Engine:
         vm, vmi = self._objects.get(VMS, namespace, name), self._objects.get(VMIS, namespace, name)
         if vm is not None and vmi is not None and not _owns(vm, vmi):
             vm = None
+        claims = list(self._claims(namespace, vmi))
         return View(
             namespace=namespace,
             name=name,
@@ -193,7 +194,9 @@ class Engine:
             vmi=vmi,
             pod=None if vmi is None else self._pod(namespace, vmi["metadata"]["uid"]),
             revisions=() if vm is None else self._revisions(namespace, vm["metadata"]["uid"]),
-            missing_claim=self._missing_claim(namespace, vmi),
+            missing_claim=next((name for name, phase in claims if phase is None), ""),
+            has_pending_claim=any(phase == "Pending" for _, phase in claims),
+            quota="" if vmi is None or phase_of(vmi) not in ("", "Pending") else self._exceeded(namespace),
             domain=None if vmi is None else self._domain(key, vmi),
             agent_scale=self._agent_scale,
         )
@@ -225,11 +228,22 @@ class Engine:
             if entry.key.startswith(start)
         )
 
-    def _missing_claim(self, namespace: str, vmi: Json | None) -> str:
+    def _claims(self, namespace: str, vmi: Json | None) -> Iterator[tuple[str, str | None]]:
+        """The claims of an instance's volumes with their phases, None for one that is not there."""
         for volume in (vmi or {}).get("spec", {}).get("volumes") or ():
-            claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
-            if claim and self._objects.entry("persistentvolumeclaims", namespace, claim) is None:
-                return str(claim)
+            name = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+            if name:
+                claim = self._objects.get("persistentvolumeclaims", namespace, name)
+                yield str(name), None if claim is None else str((claim.get("status") or {}).get("phase") or "Pending")
+
+    def _exceeded(self, namespace: str) -> str:
+        """What the API server says of a quota (count/pods alone is looked at) that has no room for one pod more."""
+        for quota in self._objects.select("resourcequotas", namespace):
+            limit = ((quota.get("spec") or {}).get("hard") or {}).get("count/pods")
+            used = sum(1 for _ in self._objects.entries(PODS, namespace))
+            if limit is not None and used >= int(limit):
+                counts = f"requested: count/pods=1, used: count/pods={used}, limited: count/pods={limit}"
+                return f"exceeded quota: {quota['metadata']['name']}, {counts}"
         return ""
 
 

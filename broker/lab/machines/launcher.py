@@ -40,7 +40,7 @@ def new_pod(vmi: Json) -> Json:
         "ownerReferences": [owner_of(vmi)],
     }
     made: Json = {
-        "containers": [{"name": "compute", "image": LAUNCHER_IMAGE}],
+        "containers": [{"name": "compute", "image": LAUNCHER_IMAGE, **_ports(spec)}],
         "nodeSelector": {"kubernetes.io/arch": "amd64", "kubevirt.io/schedulable": "true", **(spec.get("nodeSelector") or {})},
         "hostname": hostname,
         "readinessGates": [{"conditionType": PAUSE_GATE}],
@@ -67,11 +67,25 @@ def pod_interface(network: str) -> str:
     return f"pod{hashlib.sha256(network.encode()).hexdigest()[:11]}"
 
 
+def _ports(spec: Json) -> Json:
+    """The ports that the interfaces declare, as the compute container's."""
+    devices = (spec.get("domain") or {}).get("devices") or {}
+    ports = [port for one in devices.get("interfaces") or () for port in one.get("ports") or ()]
+    told = [
+        {**({"name": port["name"]} if port.get("name") else {}), "containerPort": port["port"], "protocol": port.get("protocol") or "TCP"}
+        for port in ports
+    ]
+    return {"ports": told} if told else {}
+
+
 def _networks(vmi: Json) -> Json:
+    devices = (vmi["spec"].get("domain") or {}).get("devices") or {}
+    macs = {one.get("name"): one.get("macAddress") for one in devices.get("interfaces") or ()}
     wanted = []
     for network, nad in secondary_networks(vmi):
         namespace, _, name = nad.partition("/")
-        wanted.append({"name": name, "namespace": namespace, "interface": pod_interface(network)})
+        mac = {"mac": macs[network]} if macs.get(network) else {}
+        wanted.append({"name": name, "namespace": namespace, **mac, "interface": pod_interface(network)})
     return {"k8s.v1.cni.cncf.io/networks": json.dumps(wanted, separators=(",", ":"))} if wanted else {}
 
 

@@ -22,7 +22,7 @@ from broker.lab.machines.view import (
     with_condition,
     without_condition,
 )
-from broker.lab.machines.vmi_status import NETWORK_STATUS, with_phase
+from broker.lab.machines.vmi_status import NETWORK_STATUS, with_phase, with_source
 
 __all__ = ["handler_step", "kubelet_step", "scheduler_step"]
 
@@ -38,6 +38,8 @@ def scheduler_step(view: View) -> Step | None:
     if (pod.get("status") or {}).get("phase") != "Pending" or condition(pod, PAUSE_GATE) is None or view.domain is None:
         return None
     known = condition(pod, "PodScheduled")
+    if view.has_pending_claim:
+        return Step(name="claim pending", effects=(), after_s=1.0, is_scaled=False)
     if not view.domain.node:
         if known is not None:
             return None
@@ -104,21 +106,34 @@ def handler_step(view: View) -> Step | None:
 
 def domain_interfaces(view: View, *, has_agent: bool) -> list[Json]:
     """Return status.interfaces as virt-handler knows it: of the domain alone, or with what the guest agent tells."""
-    assert view.domain is not None
-    if has_agent:
-        return [dict(one) for one in view.domain.interfaces]
+    assert view.domain is not None and view.vmi is not None
+    told = {one.get("name"): one for one in (view.vmi.get("status") or {}).get("interfaces") or ()}
     found: list[Json] = []
     for one in view.domain.interfaces:
-        if not one.get("name"):
+        name = one.get("name")
+        if name:
+            one = _attached_as(one, told.get(name) or {})
+        elif not has_agent:
             continue
-        bare = {key: value for key, value in one.items() if key != "interfaceName"}
-        sources = [word.strip() for word in str(one.get("infoSource") or "domain").split(",")]
-        bare["infoSource"] = ", ".join(word for word in sources if word != "guest-agent") or "domain"
-        if one.get("ipAddress") not in view.domain.addresses:
-            bare.pop("ipAddress", None)
-            bare.pop("ipAddresses", None)
-        found.append({**bare, "linkState": "up"})
+        found.append(dict(one) if has_agent else _without_agent(one, view.domain.addresses))
     return found
+
+
+def _attached_as(interface: Json, told: Json) -> Json:
+    """The interface with what virt-controller told of its end in the pod: its name, and whether multus speaks of it."""
+    bare = {key: value for key, value in interface.items() if key != "podInterfaceName"}
+    if told.get("podInterfaceName"):
+        bare["podInterfaceName"] = told["podInterfaceName"]
+    return with_source(bare, "multus-status", "multus-status" in str(told.get("infoSource") or ""))
+
+
+def _without_agent(interface: Json, addresses: tuple[str, ...]) -> Json:
+    bare = {key: value for key, value in interface.items() if key != "interfaceName"}
+    bare = with_source({**bare, "infoSource": bare.get("infoSource") or "domain"}, "guest-agent", False)
+    if interface.get("ipAddress") not in addresses:
+        bare.pop("ipAddress", None)
+        bare.pop("ipAddresses", None)
+    return {**bare, "infoSource": bare["infoSource"] or "domain", "linkState": "up"}
 
 
 def _started(view: View, vmi: Json) -> Json:

@@ -59,7 +59,11 @@ class Domain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One VM at one moment: its objects (fresh copies), its launcher pod, `now` as objects write it and in seconds."""
+    """One VM at one moment: its objects (fresh copies), its launcher pod, `now` as objects write it and in seconds.
+
+    `missing_claim` names a volume's claim that is not there, `has_pending_claim` tells of one that is not bound; `quota` is
+    the API server's word on a quota that has no room for the pod.
+    """
 
     namespace: str
     name: str
@@ -70,6 +74,8 @@ class View:
     pod: Json | None = None
     revisions: tuple[str, ...] = ()
     missing_claim: str = ""
+    has_pending_claim: bool = False
+    quota: str = ""
     domain: Domain | None = None
     agent_scale: float = 1.0
 

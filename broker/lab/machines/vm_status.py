@@ -60,6 +60,7 @@ def printable(view: View) -> str:
         ("ErrorPvcNotFound", synchronized == _PVC),
         ("ErrorUnschedulable", (condition(vmi, "PodScheduled") or {}).get("reason") == _UNSCHEDULABLE),
         (str(synchronized), synchronized in _IMAGE),
+        ("WaitingForVolumeBinding", view.has_pending_claim and phase not in FINAL),
         ("Starting", vmi is not None and phase not in FINAL),
         ("CrashLoopBackOff", failure is not None and run_strategy(vm) != "Halted"),
     )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 
-from broker.lab.machines.launcher import secondary_networks
+from broker.lab.machines.launcher import pod_interface, secondary_networks
 from broker.lab.machines.view import Json, condition, is_marked
 
 __all__ = [
     "containers_are_ready",
     "network_status_of",
     "ready_from_pod",
+    "running_interfaces",
     "scheduled_interfaces",
     "synchronized_from_pod",
     "with_phase",
+    "with_source",
 ]
 
 NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
@@ -86,6 +88,40 @@ def scheduled_interfaces(vmi: Json, pod: Json) -> list[Json]:
         if entry is not None:
             found.append({"infoSource": "multus-status", "name": network_name, "podInterfaceName": entry.get("interface", "")})
     return found
+
+
+def running_interfaces(vmi: Json, pod: Json) -> list[Json]:
+    """Return status.interfaces with what multus says now: the pod network first, then spec order, then the guest's own.
+
+    Without multus's word only names of pod interfaces that are missing are added.
+    """
+    told = (vmi.get("status") or {}).get("interfaces") or ()
+    known = {one["name"]: one for one in told if one.get("name")}
+    seen = {entry.get("name") for entry in network_status_of(pod)}
+    secondary = dict(secondary_networks(vmi))
+    found = [known[network["name"]] for network in _ordered(vmi, secondary) if network["name"] in known]
+    is_told = NETWORK_STATUS in (pod["metadata"].get("annotations") or {})
+    changed: list[Json] = []
+    for one in found:
+        nad = secondary.get(one["name"])
+        if nad is not None:
+            one = {**one, "podInterfaceName": one.get("podInterfaceName") or pod_interface(one["name"])}
+        changed.append(with_source(one, "multus-status", nad in seen) if nad is not None and is_told else one)
+    return [*changed, *(one for one in told if one not in found)]
+
+
+def with_source(interface: Json, source: str, is_there: bool) -> Json:
+    """Return an interface with one word in its infoSource, or without it; the others keep their places."""
+    words = [word.strip() for word in str(interface.get("infoSource") or "").split(",") if word.strip()]
+    if is_there == (source in words):
+        return interface
+    words = [*words, source] if is_there else [word for word in words if word != source]
+    return {**interface, "infoSource": ", ".join(words)}
+
+
+def _ordered(vmi: Json, secondary: dict[str, str]) -> list[Json]:
+    """The networks of an instance, the pod's first."""
+    return sorted(vmi["spec"].get("networks") or (), key=lambda network: network["name"] in secondary)
 
 
 def _not_ready(reason: str, message: str, now: str, *, probed: str | None = None) -> Json:

@@ -27,6 +27,7 @@ from broker.lab.machines.view import (
 from broker.lab.machines.vmi_status import (
     containers_are_ready,
     ready_from_pod,
+    running_interfaces,
     scheduled_interfaces,
     synchronized_from_pod,
     with_phase,
@@ -98,6 +99,8 @@ def _birth(view: View, vmi: Json) -> Step | None:
         if view.missing_claim:
             return _waits_for_claim(view, vmi)
         pod = new_pod(vmi)
+        if view.quota:
+            return _waits_for_room(view, vmi, f'pods "{pod["metadata"]["name"]}" is forbidden: {view.quota}')
         event = _tell(vmi, "SuccessfulCreate", f"Created virtual machine pod {pod['metadata']['name']}")
         return Step(name="pod made", effects=(Put(resource=PODS, obj=pod), event), after_s=0.08)
     if condition(view.pod, PAUSE_GATE) is None:
@@ -119,6 +122,17 @@ def _waits_for_claim(view: View, vmi: Json) -> Step | None:
     told["lastTransitionTime"] = view.now
     waiting = with_condition(waiting, {**told, "reason": "FailedPvcNotFound", "type": "Synchronized"})
     return Step(name="claim", effects=(Put(resource=VMIS, obj=waiting), _tell(vmi, "FailedPvcNotFound", message)))
+
+
+def _waits_for_room(view: View, vmi: Json, why: str) -> Step | None:
+    message = f"failed to create virtual machine pod: {why}"
+    if (condition(vmi, "Synchronized") or {}).get("message") == message:
+        return Step(name="no room", effects=(), after_s=1.0, is_scaled=False)
+    waiting = with_condition(vmi, _ready("PodNotExists", "virt-launcher pod has not yet been scheduled", view.now))
+    told = {"lastProbeTime": None, "lastTransitionTime": view.now, "message": message, "status": "False"}
+    waiting = with_condition(waiting, {**told, "reason": "FailedCreate", "type": "Synchronized"})
+    event = _tell(vmi, "FailedCreate", f"Error creating pod: {why}", type="Warning")
+    return Step(name="quota", effects=(Put(resource=VMIS, obj=waiting), event))
 
 
 def _gate(view: View, vmi: Json) -> Step | None:
@@ -144,12 +158,13 @@ def _place(view: View, vmi: Json) -> Step | None:
         return None
     status, uid = vmi.get("status") or {}, pod["metadata"]["uid"]
     node = (pod.get("spec") or {}).get("nodeName") or ""
+    scheduled = condition(pod, "PodScheduled") or {}
+    is_kept = not node and scheduled.get("status") == "False"
     if (status.get("activePods") or {}).get(uid) != node or "qosClass" not in status:
         placed = {**status, "activePods": {uid: node}, "qosClass": "Burstable"}
         changed = {**vmi, "status": placed}
-        return _put_vmi("vmi pods", without_condition(changed, "PodScheduled") if node else changed)
-    scheduled = condition(pod, "PodScheduled") or {}
-    if not node and scheduled.get("status") == "False" and condition(vmi, "PodScheduled") != scheduled:
+        return _put_vmi("vmi pods", changed if is_kept else without_condition(changed, "PodScheduled"))
+    if is_kept and condition(vmi, "PodScheduled") != scheduled:
         return _put_vmi("vmi unschedulable", with_condition(vmi, scheduled))
     synchronized = synchronized_from_pod(pod, view.now)
     if synchronized is not None and (condition(vmi, "Synchronized") or {}).get("reason") != synchronized["reason"]:
@@ -179,6 +194,17 @@ def _pod_label(view: View, vmi: Json) -> Step | None:
     return Step(name="pod label", effects=(Put(resource=PODS, obj=labelled),))
 
 
+def _networks(view: View, vmi: Json) -> Step | None:
+    """Running: what multus tells of the pod's interfaces is told of the instance's, too."""
+    if phase_of(vmi) != "Running" or view.pod is None or is_marked(vmi):
+        return None
+    told = (vmi.get("status") or {}).get("interfaces") or []
+    wanted = running_interfaces(vmi, view.pod)
+    if all(one in told for one in wanted):
+        return None
+    return _put_vmi("vmi networks", {**vmi, "status": {**vmi["status"], "interfaces": wanted}})
+
+
 def _ready_copy(view: View, vmi: Json) -> Step | None:
     """Running: the instance is as ready as its pod."""
     if phase_of(vmi) != "Running" or view.pod is None:
@@ -194,6 +220,7 @@ _RULES: tuple[Callable[[View, Json], Step | None], ...] = (
     _birth,
     _place,
     _pod_label,
+    _networks,
     _ready_copy,
 )
 
@@ -202,8 +229,8 @@ def _put_vmi(name: str, vmi: Json) -> Step:
     return Step(name=name, effects=(Put(resource=VMIS, obj=vmi),))
 
 
-def _tell(vmi: Json, reason: str, message: str) -> Tell:
-    return Tell(kind="VirtualMachineInstance", reason=reason, message=message, uid=vmi["metadata"]["uid"])
+def _tell(vmi: Json, reason: str, message: str, *, type: str = "Normal") -> Tell:
+    return Tell(kind="VirtualMachineInstance", reason=reason, message=message, uid=vmi["metadata"]["uid"], type=type)
 
 
 def _ready(reason: str, message: str, now: str) -> Json:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
+import time
 from pathlib import Path
 
 import pytest
@@ -10,25 +13,20 @@ import pytest
 from broker.actions.check_ssh_config import SshConfigCheck, findings
 from broker.actions.install_ssh_config import put_in
 from broker.actions.locate_ssh_config import locate
+from broker.errors import Refused
 from broker.paths.openssh import Origin
 from broker.paths.ssh_blocks import Cluster, Layout
-from tests.conftest import need
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    need("ssh", "openssh-client")
-    folder = tmp_path / ".ssh"
-    folder.mkdir(mode=0o700)
-    return folder
-
-
-def install(file: Path) -> None:
+def install(file: Path, *, control_dir: str | None = None, origin: Origin | None = None) -> None:
     kubeconfig = file.parent.parent / "kubeconfig"
     kubeconfig.touch()
-    origin = Origin(program=("/bin/true",), kubeconfigs=(str(kubeconfig),), context="prod")
+    origin = origin or Origin(program=("/bin/true",), kubeconfigs=(str(kubeconfig),), context="prod")
     layout = Layout(
-        current=Cluster(label=None, origin=origin), contexts=(Cluster(label="prod", origin=origin),), labels={"prod": "prod"}
+        current=Cluster(label=None, origin=origin),
+        contexts=(Cluster(label="prod", origin=origin),),
+        labels={"prod": "prod"},
+        control_dir=control_dir,
     )
     put_in(layout, locate(file), program="ssh")
 
@@ -121,32 +119,132 @@ def test_our_own_file_is_looked_at(home: Path) -> None:
     assert codes(findings(file)) == {"own-missing": str(own)}
 
 
-def test_modes_that_ssh_refuses_are_named(home: Path) -> None:
+def test_a_mode_that_others_may_use_is_a_danger_and_a_group_of_one_is_none(home: Path) -> None:
     file = home / "config"
     install(file)
-    file.chmod(0o664)
+    file.chmod(0o666)
     home.chmod(0o770)
     found = codes(findings(file))
     assert (found["writable-by-others"], found["unsafe-folder"]) == (str(file), str(home))
+    home.chmod(0o700)
+    file.chmod(0o664)
+    alone = os.stat(file).st_gid == os.getgid() and not [n for n in grp.getgrgid(os.getgid()).gr_mem if n != who()]
+    assert findings(file).is_good is alone
 
 
-def test_a_file_that_ssh_refuses_is_unknown_with_sshs_words(home: Path) -> None:
+def who() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+BAD = {
+    "a bad line": (b"Host a\n  Prot 22\n", 2, "prot"),
+    "a bad value": (b"Host a\n\n  Port 99999\n", 3, "Bad port"),
+    "a byte order mark": (b"\xef\xbb\xbfHost a\n", 1, "Bad configuration option"),
+    "UTF-16": ("Host a\n".encode("utf-16"), 1, "no argument"),
+    "an open quote": (b'Host "a\n', 1, "invalid quotes"),
+}
+
+
+@pytest.mark.parametrize("is_included", [False, True])
+@pytest.mark.parametrize("case", BAD)
+def test_what_ssh_refuses_defeats_with_its_file_and_line(home: Path, case: str, is_included: bool) -> None:
+    data, line, said = BAD[case]
     file = home / "config"
-    file.write_text("Host a\n  Prot 22\n")
-    (line,) = findings(file).unknown
-    assert "line 2" in line
-    assert "prot" in line
+    (home / "other").write_bytes(data)
+    file.write_bytes(f"Include {home}/other\n".encode() if is_included else data)
+    check = findings(file)
+    (found,) = [each for each in check.findings if each.severity == "defeats"]
+    assert (found.code, str(found.place)) == ("ssh-refuses", f"{home / 'other' if is_included else file}:{line}")
+    assert said in found.what
+    assert not check.is_good
 
 
-def test_an_ssh_that_hangs_is_unknown_in_time(home: Path) -> None:
+def test_a_loop_of_includes_defeats_and_ends(home: Path) -> None:
     file = home / "config"
-    file.write_text('Match exec "sleep 60"\n  User x\n')
+    file.write_text(f"Include {file}\n")
+    assert codes(findings(file)) == {"ssh-refuses": str(file)}
+    file.write_text(f"Include {file}\n" * 3)
+    check = findings(file)
+    assert any("1000 files" in each.what for each in check.findings)
+    assert not check.is_good
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "unreadable"])
+def test_what_is_no_file_to_read_defeats_without_waiting(home: Path, kind: str) -> None:
+    file = home / "config"
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.write_bytes(b"\n" * (16 * 1024 * 1024 + 1))
+    began = time.monotonic()
+    check = findings(file)
+    assert codes(check)["config-unread"] == str(file)
+    assert (check.is_good, time.monotonic() - began < 2) == (False, True)
+
+
+def test_a_folder_that_a_glob_takes_along_is_nothing(home: Path) -> None:
+    file = home / "config"
+    (home / "config.d" / "folder").mkdir(parents=True)
+    file.write_text(f"Include {home}/config.d/*\n")
+    assert findings(file).is_good
+
+
+def test_a_command_that_hangs_defeats_in_time_and_is_named(home: Path) -> None:
+    file = home / "config"
+    file.write_text('Host a\nMatch exec "sleep 60"\n  User x\n')
     check = findings(file, limit_s=0.3)
-    assert any("no answer in time" in line for line in check.unknown)
+    assert codes(check) == {"ssh-silent": f"{file}:2"}
+    assert not check.is_good
 
 
-def test_a_missing_ssh_is_unknown(home: Path) -> None:
-    assert any("cannot be run" in line for line in findings(home / "config", program="/nonexistent/ssh").unknown)
+def test_a_missing_ssh_defeats(home: Path) -> None:
+    for made in (False, True):
+        check = findings(home / "config", program="/nonexistent/ssh")
+        assert (codes(check), check.is_good) == ({"ssh-unusable": str(home / "config")}, False)
+        if not made:
+            (home / "config").write_text("Host a\n")
+
+
+def test_the_folder_of_our_sockets_is_looked_at(home: Path) -> None:
+    file, control = home / "config", home / ".vmbroker"
+    file.write_text("Host *\n  ControlMaster auto\n")
+    install(file, control_dir=str(control) if len(str(control)) < 30 else "/tmp/c")
+    assert findings(file).is_good
+    control.chmod(0o777)
+    assert codes(findings(file)) == {"control-folder-unsafe": str(control)}
+    control.rmdir()
+    (gone,) = findings(file).findings
+    assert (gone.code, gone.severity) == ("control-folder-gone", "defeats")
+    control.symlink_to(home)
+    assert codes(findings(file)) == {"control-folder-unsafe": str(control)}
+
+
+def test_a_merged_list_of_kubeconfigs_is_read_too(home: Path) -> None:
+    file, one, two = home / "config", home / "one", home / "two"
+    one.touch()
+    two.touch()
+    install(file, origin=Origin(program=("/bin/true",), kubeconfigs=(str(one), str(two)), context="prod"))
+    assert findings(file).is_good
+    for path, severity in ((two, "danger"), (one, "defeats")):
+        path.unlink()
+        (gone,) = findings(file).findings
+        assert (gone.code, gone.severity) == ("kubeconfig-gone", severity)
+    install(file, origin=Origin(program=("/gone/vmbroker",), kubeconfigs=(str(home / "a"), str(home / "b"))))
+    assert {"program-missing", "kubeconfig-gone"} <= set(codes(findings(file)))
+
+
+def test_a_file_of_our_name_that_install_refuses_is_told_so_by_check(home: Path) -> None:
+    file, own = home / "config", home / "vmbroker.conf"
+    install(file)
+    own.write_text(own.read_text().partition("\n")[2])
+    for data in (file.read_bytes(), b""):
+        file.write_bytes(data)
+        (found,) = [each for each in findings(file).findings if each.code == "own-foreign"]
+        assert found.instead.startswith("move it away")
+        with pytest.raises(Refused):
+            install(file)
 
 
 @pytest.mark.parametrize("data", [b"\x00\xff\xfe", b"Host \x1b[2J\n", b'Host "', b"Include\n", b"Include /dev/zero\n"])
@@ -155,12 +253,6 @@ def test_odd_files_raise_nothing(home: Path, data: bytes) -> None:
     file.write_bytes(data)
     check = findings(file)
     assert all(char.isprintable() for line in check.unknown for char in line)
-
-
-def test_an_include_of_itself_ends(home: Path) -> None:
-    file = home / "config"
-    file.write_text(f"Include {file}\n" * 3)
-    assert any("1000 files" in line for line in findings(file).unknown)
 
 
 def test_looking_changes_neither_bytes_nor_times(home: Path) -> None:

@@ -280,6 +280,9 @@ async def test_an_installed_ssh_configuration_is_proven_and_what_defeats_it_is_n
     jump = by_code(await looked_at(lab.kubeconfig(), None, ssh_file=file))
     assert (jump["ssh-jump"].state, jump["ssh-jump"].error_code) == ("failed", "earlier-proxy")
     assert jump["ssh-jump"].says.startswith(f"{file}:2: ")
+    assert (jump["ssh-alias"].state, jump["ssh-include"].state) == ("failed", "failed")
+    assert "ssh -G gives `proxyjump bastion`" in jump["ssh-alias"].says
+    assert "nothing in it" not in jump["ssh-file"].says
     file.write_text("Host *\n  ControlMaster auto\n  ControlPath ~/.ssh/%r@%h:%p-and-a-lot-more-besides\n" + ours)
     long = by_code(await looked_at(lab.kubeconfig(), None, ssh_file=file))
     assert long["ssh-control-path"].state == "failed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +15,8 @@ import pytest
 
 from broker.actions.context import open_broker
 from broker.actions.readiness import Aim
-from broker.actions.wait_for import WaitResult, wait_for
+from broker.actions.wait_for import wait_for
+from broker.actions.wait_result import WaitResult
 from broker.config.settings import built_in
 from broker.errors import BrokerError, NotFound, NotPermitted, TimedOut, Unreachable
 from broker.kube.endpoint import open_endpoint
@@ -242,6 +244,8 @@ async def test_a_port_is_dialled_again_until_it_greets_as_ssh_does(tmp_path: Pat
 async def test_what_is_not_there_is_told_at_once(tmp_path: Path, target: str, code: str) -> None:
     async with lab(tmp_path) as cluster:
         put_vm(cluster)
+        for name in ("shop", "web"):
+            cluster.objects.put("namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         found = await outcome(cluster, "running", target)
     assert isinstance(found, NotFound)
     assert found.code == code
@@ -294,8 +298,23 @@ async def test_a_missing_right_ends_it_at_once(tmp_path: Path, aim: Aim) -> None
     async with lab(tmp_path, has_seed=True) as cluster:
         began = time.monotonic()
         found = await outcome(cluster, aim, user="norights")
-    assert isinstance(found, NotPermitted)
-    assert time.monotonic() - began < LIMIT_S / 2
+        assert time.monotonic() - began < LIMIT_S / 2
+        assert isinstance(found, NotPermitted)
+        needed = {"running": "verb list on virtualmachineinstances", "ssh": "verb get on virtualmachines/portforward"}[aim]
+        assert (found.cause or "").startswith("you are norights, and no role of yours holds " + needed)
+        assert "ask for ClusterRole" in (found.next_step or "")
+        # A group is named, and a ClusterRole by one who may list them.
+        found = await outcome(cluster, aim, "vm/builder/team-b", user="alice")
+        assert isinstance(found, NotPermitted)
+        assert (found.cause or "").startswith("you are alice (groups: team-a-devs)")
+        assert "in namespace team-b" in (found.next_step or "")
+
+
+async def test_a_name_that_another_namespace_has_is_led_to_it(tmp_path: Path) -> None:
+    async with lab(tmp_path, has_seed=True) as cluster:
+        found = await outcome(cluster, "running", "vm/web/team-b")
+    assert isinstance(found, NotFound)
+    assert (found.code, found.next_step) == ("wrong-namespace", "name the namespace: vmbroker wait vm/web/shop")
 
 
 async def test_the_time_that_is_over_is_told_with_what_was_seen_last(tmp_path: Path) -> None:
@@ -384,6 +403,55 @@ async def test_trouble_that_stays_ends_with_the_time_and_not_later(tmp_path: Pat
     assert isinstance(caught.value, TimedOut)
     assert caught.value.code == "wait-timeout"
     assert ("seen last: VM Starting, no VMI" if is_begun else "waited for running; ") in (caught.value.cause or "")
+
+
+async def test_a_server_that_says_nothing_is_named_as_what_is_silent(tmp_path: Path) -> None:
+    async with lab(tmp_path) as cluster:
+        cluster.faults.set("api-silent")
+        found = await outcome(cluster, "running", timeout_s=0.5)
+        cluster.faults.clear()
+    assert isinstance(found, TimedOut)
+    assert found.cause == f"waited for running; the API server {cluster.url.removeprefix('https://')} gave no answer"
+    assert "see whether the API server runs" in (found.next_step or "")
+
+
+async def test_what_was_seen_before_is_told_with_its_age(tmp_path: Path) -> None:
+    async with lab(tmp_path) as cluster:
+        put_vm(cluster)
+        put_vmi(cluster, "Scheduling")
+        with pytest.raises(TimedOut) as caught:
+            async with waiting(cluster, "running", timeout_s=3) as wait:
+                await wait.until_said("Scheduling")
+                for word in ("hang", "watch-end"):
+                    cluster.faults.set(word)
+                await wait.until_said("Scheduling (as last seen: the API server has not answered since)")
+                await wait.result()
+        cluster.faults.clear()
+    assert re.fullmatch(
+        r"seen last: VMI phase Scheduling \(as last seen [23] s ago: the API server has not answered since\)",
+        caught.value.cause or "",
+    )
+
+
+@pytest.mark.parametrize("size", [200, 400])
+async def test_an_answer_that_breaks_off_is_told_in_our_words(tmp_path: Path, size: int) -> None:
+    async with lab(tmp_path) as cluster:
+        put_vm(cluster)
+        cluster.faults.set(f"drop={size}")
+        found = await outcome(cluster, "running", timeout_s=0)
+    assert isinstance(found, Unreachable)
+    assert found.cause == "the connection was lost in the middle of the answer"
+
+
+async def test_an_api_that_the_dial_does_not_find_is_virt_apis(tmp_path: Path) -> None:
+    async with lab(tmp_path) as cluster:
+        put_vm(cluster)
+        put_vmi(cluster, "Running", address="127.0.0.1")
+        cluster.faults.set("status=404,path=*/portforward/*")
+        found = await outcome(cluster, "ssh", timeout_s=0.5)
+    assert isinstance(found, TimedOut)
+    assert "the API server knows KubeVirt's objects, but not its virt-api" in (found.cause or "")
+    assert "APIService v1.subresources.kubevirt.io" in (found.next_step or "")
 
 
 async def test_a_restart_that_forgot_the_past_is_read_anew(tmp_path: Path) -> None:

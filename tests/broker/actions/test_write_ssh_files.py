@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from broker.actions.write_ssh_files import check_parents, open_folder
+from broker.actions.guard_ssh_config import check_parents, unusable
+from broker.actions.write_ssh_files import open_folder
 from broker.errors import Failed, Refused
+from tests.conftest import ROOT
 
 
 def test_a_file_is_replaced_with_its_mode_and_no_other_file_is_left(tmp_path: Path) -> None:
@@ -113,3 +118,51 @@ def test_a_link_above_passes_only_where_it_is_roots(tmp_path: Path) -> None:
     os.lchown(tmp_path / "link", 1234, 1234)
     with pytest.raises(Refused):
         check_parents(tmp_path / "link" / "below")
+
+
+def test_half_written_copies_of_the_named_files_are_swept(tmp_path: Path) -> None:
+    kept = ["a", ".a.vmbroker-0123", f".b.vmbroker-{'0' * 16}", f"a.vmbroker-{'0' * 16}"]
+    for name in (*kept, f".a.vmbroker-{'0' * 15}f"):
+        (tmp_path / name).touch()
+    with open_folder(tmp_path) as folder:
+        folder.sweep(("a",))
+    assert {path.name for path in tmp_path.iterdir()} == set(kept)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_root_gives_a_new_folder_to_the_owner_of_its_place(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    os.chown(home, 1234, 1235)
+    with open_folder(home / ".ssh", makes=True) as folder:
+        assert folder.make_folder(".vmbroker")
+        assert not folder.make_folder(".vmbroker")
+    for path in (home / ".ssh", home / ".ssh" / ".vmbroker"):
+        state = path.stat()
+        assert (state.st_uid, state.st_gid, stat.S_IMODE(state.st_mode)) == (1234, 1235, 0o700)
+
+
+@pytest.mark.parametrize(
+    ("number", "step"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EROFS, "read-only"),
+        (errno.ENOENT, "mkdir -p"),
+        (errno.EACCES, "give yourself the right"),
+    ],
+)
+def test_each_trouble_has_a_step_that_fits(number: int, step: str) -> None:
+    error = unusable(Path("/x"), "write", OSError(number, os.strerror(number)))
+    assert step in str(error.next_step)
+
+
+def test_a_full_disk_is_told_as_one_and_leaves_nothing(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk: write(2) fails in the middle of it."""
+    program = (
+        "import resource, signal, sys; from pathlib import Path; from broker.actions.write_ssh_files import open_folder\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))\n"
+        "with open_folder(Path(sys.argv[1])) as folder: folder.save_once('a', b'x' * 100)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert "Failed: cannot write" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -58,6 +58,48 @@ def test_the_same_warning_is_given_once(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err == "warning: only once, test_exits\n"
 
 
+@pytest.fixture
+def _json() -> Iterator[None]:
+    exits.speak_json(True)
+    yield
+    exits.speak_json(False)
+
+
+@pytest.mark.usefixtures("_json", "_quiet_logger")
+def test_with_json_each_line_is_an_object_and_what_is_for_people_is_left_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exits, "_QUIET_S", 0.0)
+    before = threading.active_count()
+    with exits.progress("listing VMs") as say:
+        assert threading.active_count() == before
+        say("still")
+    exits.note("for people")
+    exits.note("two mistakes", matters=True)
+    exits.warn(["json only once", "json only once"])
+    exits.failure("127.0.0.1:2222", GuestUnready("é"), count=2)
+    exits.start_debug()
+    logging.getLogger("broker.kube").debug("a\nb")
+    exits.report(GuestUnready("the end"), as_json=True)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert {line["apiVersion"] for line in lines} == {"vmbroker/v1"}
+    told = [(line["kind"], line["message"]) for line in lines]
+    assert told[:3] == [
+        ("Warning", "two mistakes"),
+        ("Warning", "json only once"),
+        ("Warning", "127.0.0.1:2222: é [guest-unready] (2 times)"),
+    ]
+    assert told[3][0] == "Debug"
+    assert "a\nb" in told[3][1]
+    assert told[4:] == [("Error", "the end")]
+
+
+def test_an_encoding_without_our_signs_gets_others() -> None:
+    assert exits._in_encoding("… ✓ é", "ascii") == "... + é"
+    assert exits._in_encoding("… ✓ é", "latin-1") == "... + é"
+    assert exits._in_encoding("… ✓ é", "utf-8") == "… ✓ é"
+
+
 def test_quick_work_shows_no_progress_and_leaves_no_thread(capsys: pytest.CaptureFixture[str]) -> None:
     before = threading.active_count()
     with exits.progress("quick"):

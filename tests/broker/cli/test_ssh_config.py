@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import RunningLab, need, vmbroker
+from tests.conftest import ROOT, RunningLab, need, vmbroker
 
 KUBECONFIG = """\
 apiVersion: v1
@@ -89,7 +91,7 @@ def test_documents_for_scripts(run: Run, home: Path) -> None:
     gone = json.loads(run("remove", "-o", "json").stdout)
     assert (gone["kind"], gone["changed"]) == ("SshConfigRemoval", True)
     assert str(home / "vmbroker.conf") in gone["deleted"]
-    assert [path.name for path in home.iterdir()] == ["config"]
+    assert (gone["lines"], [path.name for path in home.iterdir()]) == (1, ["config"])
     assert not json.loads(run("remove", "-o", "json").stdout)["changed"]
 
 
@@ -191,6 +193,77 @@ def test_a_context_that_no_line_can_carry_is_left_out_with_a_warning(run: Run, h
     assert "dev-user-evil" not in done.stdout
     assert "proxycommand" not in says(home / "config", "web.shop.vm.dev-user-evil")
     assert run("check").returncode == 0
+
+
+def test_a_context_without_a_name_gets_no_alias_and_a_warning(run: Run, home: Path) -> None:
+    config = home.parent / "kubeconfig"
+    config.write_text(config.read_text().replace('name: "dev/titan"', 'name: ""'))
+    done = run("install")
+    assert done.returncode == 0, done.stderr
+    assert "warning: the context '' gets no alias" in done.stderr
+    assert "--context= " not in (home / "vmbroker.conf").read_text()
+    assert run("check").returncode == 0
+
+
+def test_a_glob_that_no_block_can_say_is_warned_of(run: Run, home: Path) -> None:
+    settings = home.parent / "xdg" / "vmbroker"
+    settings.mkdir(parents=True)
+    (settings / "vmbroker.toml").write_text('[ssh.vms."[wd]b.shop"]\nuser = "ops"\n[ssh.vms."web.shop"]\nuser = "ops"\n')
+    for verb in ("print", "install"):
+        done = run(verb)
+        (line,) = [each for each in done.stderr.splitlines() if each.startswith("warning")]
+        assert (done.returncode, "'[wd]b.shop' of [ssh.vms]" in line) == (0, True)
+    assert "user ops" in says(home / "config", "WEB.SHOP.VM").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "said"),
+    [
+        ("~nosuchuser/config", 2, "there is no such user"),
+        ("/", 2, "/ is a folder"),
+        ("./~til/config", 0, "/~til/config is not there"),
+        ("./~/config", 0, "/~/config is not there"),
+    ],
+)
+def test_a_tilde_is_read_as_shells_do(home: Path, given: str, status: int, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "broker.main", "ssh-config", "remove", "--file", given],
+        capture_output=True,
+        text=True,
+        cwd=home,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert (done.returncode, said in done.stdout + done.stderr) == (status, True), done.stderr
+    assert "defect" not in done.stderr
+
+
+def test_a_closed_stdout_is_no_success_of_print(home: Path) -> None:
+    words = [sys.executable, "-m", "broker.main", "--kubeconfig", str(home.parent / "kubeconfig"), "ssh-config", "print"]
+    done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *words], stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, "stdout is closed" in done.stderr) == (1, True), done.stderr
+
+
+def test_removal_claims_only_what_it_did(run: Run, home: Path) -> None:
+    file = home / "config"
+    assert "config is not there" in run("remove").stdout
+    file.write_text("Host a\n")
+    assert run("remove").stdout == f"nothing to remove: {file} has no line of ours\n"
+    assert run("install").returncode == 0
+    kept = file.read_text()
+    file.write_text("Host a\n")
+    assert run("remove").stdout.splitlines()[:2] == [f"{file} has no line of ours", f"deleted {home / 'vmbroker.conf'}"]
+    file.write_text(kept)
+    assert f"our Include is taken out of {file}" in run("remove").stdout
+
+
+def test_what_ssh_refuses_is_never_called_good(run: Run, home: Path) -> None:
+    (home / "config").write_text("Host a\n  Prot 22\n")
+    done = run("check")
+    assert (done.returncode, f"{home / 'config'}:2: defeats: " in done.stdout) == (1, True)
+    assert "nothing defeats" not in done.stdout
+    assert not json.loads(run("check", "-o", "json").stdout)["good"]
+    assert json.loads(run("check", "-o", "json", "--set", "ssh.program=/nonexistent/ssh").stdout)["good"] is False
 
 
 def test_a_link_of_somebody_elses_is_a_finding_and_no_crash(run: Run, home: Path) -> None:

@@ -78,7 +78,8 @@ def test_the_servers_version_is_told_and_a_missing_kubevirt_is_a_note(env: dict[
     done = vmbroker("version", "--server", "-o", "json", env=env)
     assert done.returncode == 0
     assert (json.loads(done.stdout)["kubernetes"], json.loads(done.stdout)["kubevirt"]) == ("v1.33.1", None)
-    assert done.stderr.startswith("note: no KubeVirt version: ")
+    warning = json.loads(done.stderr)
+    assert (warning["kind"], warning["message"].startswith("no KubeVirt version: ")) == ("Warning", True)
 
 
 def test_completion_learns_the_names_behind_the_scenes(env: dict[str, str]) -> None:

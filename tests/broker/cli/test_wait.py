@@ -54,6 +54,25 @@ def test_the_end_of_the_time_is_told_after_progress_lines(lab: RunningLab) -> No
     ]
 
 
+def test_as_json_all_of_stderr_is_json_and_there_is_no_progress(lab: RunningLab) -> None:
+    done = waited(lab, "vm/starting/team-a", "--for", "address", "--timeout", "1.5", "-o", "json", "--debug")
+    assert (done.returncode, done.stdout) == (6, "")
+    kinds = [json.loads(line)["kind"] for line in done.stderr.splitlines()]
+    assert (set(kinds), kinds[-1]) == ({"Debug", "Error"}, "Error")
+
+
+def test_a_user_before_the_target_has_no_part_in_it(lab: RunningLab) -> None:
+    done = waited(lab, "root@web.shop.vm", "--for", "running")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert waited(lab, "ro;ot@web.shop.vm").returncode == 2
+
+
+def test_progress_is_plain_where_the_encoding_is(lab: RunningLab) -> None:
+    words = ("--kubeconfig", str(lab.kubeconfig()), "wait", "vm/starting/team-a", "--for", "address", "--timeout", "1.5")
+    done = vmbroker(*words, env={"PYTHONIOENCODING": "ascii"})
+    assert done.stderr.startswith("... waiting for address of team-a/starting: ")
+
+
 def test_a_name_that_is_not_there_has_its_status_in_json_too(lab: RunningLab) -> None:
     done = waited(lab, "nope", "-n", "shop", "-o", "json")
     assert (done.returncode, done.stdout) == (3, "")
@@ -85,6 +104,8 @@ def test_a_missing_right_is_told_and_does_not_wait(lab: RunningLab) -> None:
     done = waited(lab, "web", "-n", "shop", "--for", "running", user="norights")
     assert done.returncode == 4
     assert "virtualmachineinstances" in done.stderr
+    assert "cause: you are norights" in done.stderr
+    assert "next: ask for ClusterRole" in done.stderr
 
 
 def test_the_right_to_forward_alone_is_enough_for_ssh(lab: RunningLab) -> None:

@@ -99,7 +99,12 @@ def test_an_end_is_no_reason_to_list_again_and_does_not_make_stale() -> None:
     step, now = after_pauses(state, 290)
     assert isinstance(step, OpenWatch)
     assert now == pytest.approx(290.5)
-    assert state.freshness.state == "live"
+    assert (state.freshness.state, state.freshness.since_s, state.freshness.is_unseen) == ("opening", 290, True)
+    state.failed(AWAY, 320, 0)
+    # Since the watch ended nothing was seen, whatever the way to a new one meets.
+    assert (state.freshness.state, state.freshness.since_s) == ("stale", 290)
+    state.opened(330)
+    assert (state.freshness.state, state.freshness.since_s, state.freshness.is_unseen) == ("live", 330, False)
 
 
 def test_a_deletion_carries_its_last_state_with_the_new_version() -> None:

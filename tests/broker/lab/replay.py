@@ -97,7 +97,9 @@ class World:
         context = self.credentials.client_context(is_alice=user == "alice")
         body = None if sent is None else json.dumps(sent).encode()
         async with (
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context), skip_auto_headers=("User-Agent",)) as session,
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=context), skip_auto_headers=("User-Agent", "Content-Type")
+            ) as session,
             session.request(method, URL(self.url + path, encoded=True), headers=given, data=body) as response,
         ):
             yield response

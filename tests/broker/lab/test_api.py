@@ -110,6 +110,13 @@ async def test_unknown_paths_and_resources_are_refused_as_kubernetes_does(creden
         assert core.body["message"] == "the server could not find the requested resource"
 
 
+async def test_no_answer_may_be_kept_by_a_client(credentials: Credentials) -> None:
+    async with serving(_store("a"), credentials) as world:
+        for path, user in (("/version", "admin"), (LIST, "admin"), (LIST, "norights"), (LIST, "nobody-knows"), ("/x", "admin")):
+            answer = await world.ask("GET", path, user=user)
+            assert answer.headers["Cache-Control"] == "no-cache, private", path
+
+
 async def test_a_list_has_the_form_that_accept_names_first(credentials: Credentials) -> None:
     async with serving(_store("a"), credentials) as world:
         for accept, kind in (

@@ -95,6 +95,13 @@ def test_an_event_is_done_and_leaves_nothing_in_force(state: Path) -> None:
     assert lab(state, "fault", "set", "watch-end") == (0, "no fault is in force\n", "")
 
 
+def test_an_api_that_was_taken_back_is_up_when_the_command_says_so(state: Path) -> None:
+    for fault in ("api-silent", "api-restart=500"):
+        assert lab(state, "fault", "set", fault) == (0, f"{fault}\n", "")
+        assert lab(state, "fault", "clear", fault.partition("=")[0]) == (0, "1 taken back\n", "")
+        version_through(state / "kubeconfigs" / "admin.yaml")
+
+
 def test_without_a_lab_the_command_says_so(tmp_path: Path) -> None:
     status, out, err = lab(tmp_path / "none", "fault", "list")
     assert (status, out) == (3, "")

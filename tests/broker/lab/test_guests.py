@@ -244,6 +244,24 @@ async def test_one_guest_pauses_stops_and_starts_while_another_runs(tmp_path: Pa
         assert here.guests.dead() == ()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_all_end_in_time_whoever_is_connected_and_whichever_is_paused(tmp_path: Path, kind: str) -> None:
+    connected = []
+    async with town(tmp_path, kind) as here:
+        for guest in (here.one, here.two) * 20:
+            reader, writer = await asyncio.open_connection(guest.address, guest.ssh_port)
+            assert (await reader.readline()).startswith(b"SSH-2.0")
+            connected.append(writer)
+        await here.guests.pause(here.one.key)
+        async with asyncio.timeout(LIMIT_S):
+            began_s = asyncio.get_running_loop().time()
+            await here.guests.stop()
+            assert asyncio.get_running_loop().time() - began_s < 4.5  # less than the limit of one guest
+    for writer in connected:
+        writer.close()
+    assert [line for line in processes() if str(tmp_path) in line] == []
+
+
 async def _greeting(guest: Guest, limit_s: float) -> bytes:
     async with asyncio.timeout(limit_s):
         reader, writer = await asyncio.open_connection(guest.address, guest.ssh_port)

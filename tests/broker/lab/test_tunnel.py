@@ -34,6 +34,8 @@ from tests.broker.lab.tunnel_client import (
 
 KIB = 1024
 DEADLINE_S = 2.0
+QUIET_S = 0.3
+"""Without a move for so long, everything on the way stands still."""
 SENT_BYTES = 48 * KIB * KIB
 """Well past what lies in buffers on the way and what the slow readers take meanwhile."""
 CASES = {
@@ -102,6 +104,7 @@ def slow_reader(cluster: Cluster, path: str, per_third: int, has_pongs: bool, de
         # A bulk download is under way when the reader slows down.
         take(8 * KIB * KIB)
         for _ in range(deadlines * 3):
+            # The pace is what is tried: so many bytes for each third of a deadline.
             time.sleep(DEADLINE_S / 3)
             take(per_third)
             if has_pongs:
@@ -118,20 +121,23 @@ async def test_what_stands_still_on_the_way_is_bounded(tmp_path: Path) -> None:
         async with asked(cluster, forward("a", guest.port)) as link, asyncio.timeout(30), asyncio.TaskGroup() as group:
             visit = await guest.visits.get()
             taken = [0]
+            moved = asyncio.Event()
 
             async def feed() -> None:
                 while True:
                     visit.writer.write(bytes(256 * KIB))
                     await visit.writer.drain()
                     taken[0] += 256 * KIB
+                    moved.set()
 
             feeding = group.create_task(feed())
             # Until autotuning has given the client's socket the buffer that a bulk download has.
             await link.take(64 * KIB * KIB)
-            before = -1
-            while before != taken[0]:
-                before = taken[0]
-                await asyncio.sleep(0.3)
+            with suppress(TimeoutError):
+                while True:
+                    moved.clear()
+                    async with asyncio.timeout(QUIET_S):
+                        await moved.wait()
             feeding.cancel()
         standing = taken[0] - len(link.raw)
         assert 5 * KIB * KIB < standing < 24 * KIB * KIB

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.paths.openssh import ClientFiles, Origin, alias_command
-from broker.paths.ssh_blocks import Cluster, Layout, Machine, Pattern, flat_file, own_file, read_header, samples
+from broker.paths.ssh_blocks import Cluster, Layout, Machine, Pattern, flat_file, own_file, read_header, samples, unsayable
 from broker.refs import context_labels
 from tests.conftest import need
 
@@ -32,7 +32,7 @@ def layout(**changes: object) -> Layout:
         ),
         "contexts": tuple(Cluster(label=label, origin=origin(context)) for context, label in labels.items()),
         "labels": labels,
-        "control_dir": "/home/a b/.ssh/vmbroker-control",
+        "control_dir": "/home/a b/.ssh/.vmbroker",
     }
     return Layout(**{**values, **changes})  # type: ignore[arg-type]  # the test's own keys
 
@@ -106,11 +106,11 @@ def test_virtctls_host_words_are_taken_on_request_only(tmp_path: Path) -> None:
 
 def test_the_longest_alias_has_a_socket_path_that_fits(tmp_path: Path) -> None:
     path = tmp_path / "own"
-    for folder in ("/home/somebody/.ssh/vmbroker-control", "/" + "x" * 100, "/home/${USER}/c"):
+    for folder in ("/home/somebody/.ssh/.vmbroker", "/" + "x" * 100, "/home/${USER}/c"):
         path.write_text(own_file(layout(control_dir=folder)) + "\nHost *\n  ControlPath /tmp/%r@%h:%p\n  ControlMaster auto\n")
         socket = says(path, f"{'a' * 63}.{'b' * 63}.vm").get("controlpath", "none")
         assert socket == "none" or (socket.startswith(folder) and len(socket) + 17 <= 103)
-        assert (socket == "none") is (folder != "/home/somebody/.ssh/vmbroker-control")
+        assert (socket == "none") is (folder != "/home/somebody/.ssh/.vmbroker")
 
 
 def test_two_clusters_behind_one_alias_never_share_a_socket(tmp_path: Path) -> None:
@@ -135,6 +135,8 @@ def test_following_the_current_context_names_none_and_shares_no_connection(tmp_p
     ("glob", "taken", "left"),
     [
         ("web.shop", ["web.shop.vm", "vm/web/shop", "web.shop.vm."], ["web2.shop.vm", "a.web.shop.vm"]),
+        ("web*.shop", ["WEB2.SHOP.VM", "WEB2.SHOP.VM.", "web2.shop.VM", "vmi/WEB2/SHOP"], ["DB.SHOP.VM", "WEB.SHOP2.VM"]),
+        ("web.*", ["WEB.SHOP.VM"], ["WEB.A.SHOP.VM"]),
         ("web*.shop", ["web2.shop.vm", "web.a.shop.vm"], ["web.shop2.vm"]),
         ("web.*", ["web.shop.vm", "web.db.vm"], ["web.a.shop.vm", "webs.shop.vm"]),
         ("*.*", ["web.shop.vm", "web.a.shop.vm"], ["web.shop.vm.other"]),
@@ -153,6 +155,29 @@ def test_a_pattern_of_the_settings_means_the_same_vms(tmp_path: Path, glob: str,
         assert says(path, word)["user"] != "taken", word
 
 
+def test_what_no_pattern_can_say_is_named_once() -> None:
+    patterns = tuple(Pattern(glob=glob, user=user, port=None) for glob, user in (("w[ae]b.shop", "a"), ("[ab].*", None)))
+    clusters = [Cluster(label=label, origin=origin(None), patterns=patterns) for label in (None, "prod")]
+    assert unsayable(layout(current=clusters[0], contexts=(clusters[1],))) == ("w[ae]b.shop",)
+    assert unsayable(layout()) == ()
+
+
+def test_a_reason_of_ours_is_seen_although_the_user_lets_masters_persist(tmp_path: Path) -> None:
+    """OpenSSH shuts the stderr of a ProxyCommand where ControlPersist is set."""
+    (tmp_path / "proxy").write_text("#!/bin/sh\necho the VM is stopped >&2\nexit 5\n")
+    (tmp_path / "proxy").chmod(0o755)
+    told: list[bool] = []
+    for own in ("", own_file(layout(current=Cluster(label=None, origin=Origin(program=(str(tmp_path / "proxy"),)))))):
+        path = tmp_path / "config"
+        users = f"Host *\n  ControlMaster auto\n  ControlPersist 5\n  ControlPath {tmp_path}/%C\n"
+        path.write_text(f"{own}{users}  ProxyCommand {tmp_path}/proxy\n  BatchMode yes\n")
+        done = subprocess.run(
+            ["ssh", "-F", str(path), "web.shop.vm"], capture_output=True, stdin=subprocess.DEVNULL, check=False
+        )
+        told.append(b"the VM is stopped" in done.stderr)
+    assert told == [False, True]
+
+
 def test_the_first_pattern_wins_and_the_default_comes_last(tmp_path: Path) -> None:
     path = tmp_path / "own"
     patterns = (Pattern(glob="web.shop", user="one", port=None), Pattern(glob="*.shop", user="two", port=None))
@@ -165,7 +190,8 @@ def test_a_vm_of_its_own_has_user_port_and_key(tmp_path: Path) -> None:
     machine = Machine(name="web", namespace="shop", user="ops", port=2222, host_key="web.shop.vm.prod-1")
     label = context_labels(CONTEXTS)["dev/titan"]
     path.write_text(own_file(layout(machines=(machine,), machines_label=label)))
-    for word in ("web.shop.vm", "vm/web/shop", "vmi/web/shop", f"web.shop.vm.{label}"):
+    lower = ("web.shop.vm", "vm/web/shop", "vmi/web/shop", f"web.shop.vm.{label}")
+    for word in (*lower, *(word.upper() for word in lower if "/" not in word), "vm/WEB/SHOP", "web.shop.VM"):
         options = says(path, word)
         assert (options["user"], options["port"], options["hostkeyalias"]) == ("ops", "2222", "web.shop.vm.prod-1")
         assert "proxycommand" in options
@@ -198,6 +224,7 @@ def test_no_name_of_a_cluster_writes_a_line_of_its_own(
         "CanonicalizeHostname",
         "ServerAliveInterval",
         "ControlPath",
+        "ControlPersist",
     }
     for line in text.split("\n"):
         word = line.split(" ")[0] if not line.startswith("  ") else line.split()[0]

@@ -102,9 +102,33 @@ def test_a_marked_line_that_is_no_include_of_ours_stays() -> None:
     assert remove(mark + b"\nInclude other\n").data == b"Include other\n"
 
 
-def test_an_include_that_the_user_wrote_stays() -> None:
+def test_an_include_that_the_user_wrote_stays_where_our_own_path_is_not_asked_for() -> None:
     data = f'Include "{OWN}"\nHost a\n'.encode()
     assert remove(data).data == data
+    assert remove(data, own="/other/vmbroker.conf").data == data
+
+
+@pytest.mark.parametrize(
+    "line",
+    [f'Include "{OWN}"', f"include={OWN}", "Include vmbroker.conf", "Include ~/.ssh/vmbroker.conf", f"\tInclude {OWN}\r"],
+)
+def test_an_include_of_our_file_alone_goes_without_its_mark(line: str) -> None:
+    removal = remove(f"Host a\n{line}\nHost b\n".encode(), own=OWN, home="/home/a")
+    assert (removal.data, removal.count, removal.left) == (b"Host a\nHost b\n", 1, ())
+
+
+def test_a_blank_line_between_mark_and_include_hides_neither() -> None:
+    new = install(b"Host a\n", OWN, doubles_percent=True)
+    mark, _, rest = new.partition(b"\n")
+    assert remove(mark + b"\n\n" + rest, own=OWN).data == b"\nHost a\n"
+
+
+def test_an_include_with_a_second_word_stays_and_is_named() -> None:
+    new = install(b"Host a\n", OWN, doubles_percent=True).replace(b'conf"\n', b'conf" other\n')
+    removal = remove(b"# top\n" + new, own=OWN)
+    assert removal.left == (2,)
+    assert removal.data.split(b"\n")[1] == f'Include "{OWN}" other'.encode()
+    assert remove(removal.data, own=OWN).count == 0
 
 
 @pytest.mark.parametrize(
