@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from broker.clean import escaped
-from broker.cli.commands import BY_NAME, GLOBALS, SHOWN, Command, Flag
+from broker.cli.command import Command, Flag
+from broker.cli.commands import BY_NAME, GLOBALS, SHOWN
 from broker.errors import UsageError
 
 WORD_LIMIT = 128 * 1024

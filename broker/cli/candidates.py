@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from broker.cli.arguments import command_word
-from broker.cli.commands import BY_NAME, GLOBALS, SHOWN, Command, Flag
+from broker.cli.command import Command, Flag
+from broker.cli.commands import BY_NAME, GLOBALS, SHOWN
 from broker.cli.snapshot import Names
 
 _CHOICES = {"config": ("show", "check", "path"), "completion": ("bash", "zsh", "fish")}

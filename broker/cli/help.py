@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker.cli.commands import BY_NAME, GLOBALS, GROUPS, SHOWN, STATUSES, Command, Flag
+from broker.cli.command import Command, Flag
+from broker.cli.commands import BY_NAME, GLOBALS, GROUPS, SHOWN, STATUSES
 
 if TYPE_CHECKING:
     from broker.cli.invocation import Invocation

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from broker.cli import exits, output
-from broker.cli.commands import GLOBALS, GROUPS, SHOWN, STATUSES, Command, Flag
+from broker.cli.command import Command, Flag
+from broker.cli.commands import GLOBALS, GROUPS, SHOWN, STATUSES
 from broker.config.keys import KEYS
 from broker.config.values import show_value
 from broker.errors import BrokerError, Failed, UsageError

@@ -24,6 +24,8 @@ from broker.refs import Kind
 
 UNANSWERED: Final = frozenset({"port-filtered", "no-route"})
 """Codes of a dial that nobody at the guest's port answered."""
+_UNSEEN: Final = "AdminNetworkPolicies were not looked at"
+"""What may stand before a pod besides the NetworkPolicies of its namespace, and few may read."""
 DIAL_CODES: Final = UNANSWERED | {"port-refused", "port-reset", "no-address", "dial-failed"}
 """Codes that `diagnose` may have more to say about."""
 
@@ -175,7 +177,6 @@ def _unanswered(facts: DialFacts, error: BrokerError) -> BrokerError | None:
 def _secondary(facts: DialFacts, first: Dialled) -> GuestUnready:
     has_pod_network = first.kind == "secondary-first"
     network = clean(first.network or "a network that only the guest knows", 100)
-    ways = "take a machine of that network as a jump host (ssh -J), or add the pod network to the VM"
     return GuestUnready(
         f"{facts.what} shows a secondary network first, and virt-api has no way to it"
         if has_pod_network
@@ -185,7 +186,9 @@ def _secondary(facts: DialFacts, first: Dialled) -> GuestUnready:
         next_step="list the pod network's interface first in the VM and restart it: "
         + commands.virtctl("restart", facts.name, facts.namespace)
         if has_pod_network
-        else f"connect to {clean(first.address, 64)} itself where you have a way there; or {ways}",
+        # The network's type is not read: an overlay has no way in from outside.
+        else f"reach {clean(first.address, 64)} from a machine on that network, by it as a jump host (ssh -J),"
+        " or add the pod network to the VM",
     )
 
 
@@ -228,7 +231,7 @@ def _dropped(facts: DialFacts, error: BrokerError, admitted: Admission | None) -
         cause = f"NetworkPolicy {_names(admitted)} admits only certain peers; whether virt-api is one of them is unknown"
         next_step = f"admit KubeVirt's namespace to TCP {facts.port} there; {next_step}"
     elif admitted is not None and facts.has_primary_udn is False and first is not None:
-        cause = f"no NetworkPolicy stands before {address}; {_guests_own(facts, is_rejected)}"
+        cause = f"no NetworkPolicy stands before {address}: {_guests_own(facts, is_rejected)}; {_UNSEEN}"
         next_step = f"look at the guest by its console: {_console(facts)}"
         if facts.is_agent_connected:
             next_step = f"open TCP {facts.port} in the guest's firewall, by its console: {_console(facts)}"
@@ -242,9 +245,10 @@ def _dropped(facts: DialFacts, error: BrokerError, admitted: Admission | None) -
 
 def _guests_own(facts: DialFacts, is_rejected: bool) -> str:
     if facts.is_agent_connected:
-        return f"only the guest's own firewall is left to {'reject' if is_rejected else 'drop'} it (its agent answers)"
+        return f"most likely the guest's own firewall {'rejects' if is_rejected else 'drops'} it (its agent answers)"
     other = "nothing has this address" if is_rejected else "its system hangs or has not booted"
-    return f"its own firewall {'rejects' if is_rejected else 'drops'} it, or {other}: unknown which without a guest agent"
+    does = "rejects" if is_rejected else "drops"
+    return f"most likely its own firewall {does} it, or {other}, unknown which without a guest agent"
 
 
 def _names(admitted: Admission) -> str:

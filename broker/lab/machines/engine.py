@@ -234,14 +234,14 @@ class Engine:
             name = (volume.get("persistentVolumeClaim") or {}).get("claimName")
             if name:
                 claim = self._objects.get("persistentvolumeclaims", namespace, name)
-                yield str(name), None if claim is None else str((claim.get("status") or {}).get("phase") or "Pending")
+                yield str(name), None if claim is None else str((claim.get("status") or {}).get("phase") or "")
 
     def _exceeded(self, namespace: str) -> str:
         """What the API server says of a quota (count/pods alone is looked at) that has no room for one pod more."""
         for quota in self._objects.select("resourcequotas", namespace):
             limit = ((quota.get("spec") or {}).get("hard") or {}).get("count/pods")
             used = sum(1 for _ in self._objects.entries(PODS, namespace))
-            if limit is not None and used >= int(limit):
+            if str(limit).isdigit() and used >= int(limit):
                 counts = f"requested: count/pods=1, used: count/pods={used}, limited: count/pods={limit}"
                 return f"exceeded quota: {quota['metadata']['name']}, {counts}"
         return ""

@@ -71,11 +71,9 @@ def _ports(spec: Json) -> Json:
     """The ports that the interfaces declare, as the compute container's."""
     devices = (spec.get("domain") or {}).get("devices") or {}
     ports = [port for one in devices.get("interfaces") or () for port in one.get("ports") or ()]
-    told = [
-        {**({"name": port["name"]} if port.get("name") else {}), "containerPort": port["port"], "protocol": port.get("protocol") or "TCP"}
-        for port in ports
-    ]
-    return {"ports": told} if told else {}
+    told = [{"containerPort": port["port"], "protocol": port.get("protocol") or "TCP"} for port in ports]
+    named = [{"name": port["name"], **one} if port.get("name") else one for port, one in zip(ports, told, strict=True)]
+    return {"ports": named} if named else {}
 
 
 def _networks(vmi: Json) -> Json:

@@ -35,6 +35,8 @@ from broker.lab.machines.vmi_status import (
 
 __all__ = ["vmi_step"]
 
+_POD_S = 0.08
+"""Until a pod is made, or cannot be."""
 _GATES = {
     True: ("False", "Paused", "the virtual machine is paused"),
     False: ("True", "NotPaused", "the virtual machine is not paused"),
@@ -80,8 +82,8 @@ def _pod_lost(view: View, vmi: Json) -> Step | None:
     """The pod of an instance that ran is gone, or it failed before the guest ran."""
     phase, pod = phase_of(vmi), view.pod
     if phase == "Running" and pod is None and (vmi.get("status") or {}).get("activePods"):
-        failed = with_phase(vmi, "Failed", view.now)
-        failed = {**failed, "status": {**failed["status"], "activePods": {}}}
+        # Captured without a moment in phaseTransitionTimestamps.
+        failed = {**vmi, "status": {**vmi["status"], "phase": "Failed", "activePods": {}}}
         ready = _ready("PodNotExists", "virt-launcher pod has not yet been scheduled", view.now)
         return Step(name="pod lost", effects=(Put(resource=VMIS, obj=with_condition(failed, ready)), GuestOrder(order="stop")))
     if phase in ("Scheduling", "Scheduled") and pod is not None and (pod.get("status") or {}).get("phase") in FINAL:
@@ -102,14 +104,20 @@ def _birth(view: View, vmi: Json) -> Step | None:
         if view.quota:
             return _waits_for_room(view, vmi, f'pods "{pod["metadata"]["name"]}" is forbidden: {view.quota}')
         event = _tell(vmi, "SuccessfulCreate", f"Created virtual machine pod {pod['metadata']['name']}")
-        return Step(name="pod made", effects=(Put(resource=PODS, obj=pod), event), after_s=0.08)
+        return Step(name="pod made", effects=(Put(resource=PODS, obj=pod), event), after_s=_POD_S)
     if condition(view.pod, PAUSE_GATE) is None:
         return None
     scheduling = without_condition(with_phase(vmi, "Scheduling", view.now), "Synchronized")
     status = {**scheduling["status"], "launcherContainerImageVersion": LAUNCHER_IMAGE}
-    status["memory"] = {**(status.get("memory") or {}), "memoryOverhead": "288Mi"}
+    status["memory"] = {**(status.get("memory") or {}), "memoryOverhead": _overhead(vmi)}
     ready = _ready("GuestNotRunning", "Guest VM is not reported as running", view.now)
     return _put_vmi("vmi scheduling", with_condition({**scheduling, "status": status}, ready))
+
+
+def _overhead(vmi: Json) -> str:
+    """The launcher's memory beside the guest's: devices passed through take 1 GiB more."""
+    interfaces = (vmi["spec"]["domain"].get("devices") or {}).get("interfaces") or ()
+    return "1312Mi" if any("sriov" in one for one in interfaces) else "288Mi"
 
 
 def _waits_for_claim(view: View, vmi: Json) -> Step | None:
@@ -121,7 +129,8 @@ def _waits_for_claim(view: View, vmi: Json) -> Step | None:
     waiting = with_condition(waiting, {**told, "reason": "Unschedulable", "type": "PodScheduled"})
     told["lastTransitionTime"] = view.now
     waiting = with_condition(waiting, {**told, "reason": "FailedPvcNotFound", "type": "Synchronized"})
-    return Step(name="claim", effects=(Put(resource=VMIS, obj=waiting), _tell(vmi, "FailedPvcNotFound", message)))
+    event = _tell(vmi, "FailedPvcNotFound", message)
+    return Step(name="claim", effects=(Put(resource=VMIS, obj=waiting), event), after_s=_POD_S)
 
 
 def _waits_for_room(view: View, vmi: Json, why: str) -> Step | None:
@@ -132,7 +141,7 @@ def _waits_for_room(view: View, vmi: Json, why: str) -> Step | None:
     told = {"lastProbeTime": None, "lastTransitionTime": view.now, "message": message, "status": "False"}
     waiting = with_condition(waiting, {**told, "reason": "FailedCreate", "type": "Synchronized"})
     event = _tell(vmi, "FailedCreate", f"Error creating pod: {why}", type="Warning")
-    return Step(name="quota", effects=(Put(resource=VMIS, obj=waiting), event))
+    return Step(name="quota", effects=(Put(resource=VMIS, obj=waiting), event), after_s=_POD_S)
 
 
 def _gate(view: View, vmi: Json) -> Step | None:

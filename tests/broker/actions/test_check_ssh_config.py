@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import subprocess
 import time
 from pathlib import Path
 
@@ -266,3 +267,15 @@ def test_looking_changes_neither_bytes_nor_times(home: Path) -> None:
     before, folder = shot(), os.stat(home).st_mtime_ns
     findings(file)
     assert (shot(), os.stat(home).st_mtime_ns) == (before, folder)
+
+
+def test_case_c012_our_verdict_after_a_foreign_block_is_that_of_ssh(home: Path) -> None:
+    file = home / "config"
+    install(file)
+    (home / "inc1").write_text("Host somewhere-else\n  User nobody\n  ProxyCommand nc %h %p\n")
+    file.write_text(f"Include {home}/inc1\n{file.read_text()}")
+    shown = subprocess.run(["ssh", "-G", "-F", file, "web.shop.vm"], capture_output=True, text=True, timeout=10, check=True)
+    values = dict(line.split(" ", 1) for line in shown.stdout.splitlines() if " " in line)
+    assert values["proxycommand"].startswith("/bin/true ")
+    assert values["user"] != "nobody"
+    assert codes(findings(file)) == {}

@@ -18,7 +18,9 @@ LIMIT_S = 600.0
 class Stage:
     """One VM's world. `changes` are all changes of VMs, instances, pods and revisions so far; `steps` what the engine did."""
 
-    def __init__(self, *, namespace: str = "team-e", name: str = "web", objects: Objects | None = None) -> None:
+    def __init__(
+        self, *, namespace: str = "team-e", name: str = "web", objects: Objects | None = None, has_agent: bool = True
+    ) -> None:
         self.objects = objects or Objects()
         self.key = (namespace, name)
         self.now_s = START_S
@@ -29,6 +31,7 @@ class Stage:
             self.objects,
             address=lambda *_: ("10.128.0.19",),
             order=lambda order, *_: self.orders.append(order),
+            agent_scale=1.0 if has_agent else LIMIT_S,
         )
         self.engine.done = lambda actor, _, step: self.steps.append((round(self.now_s - START_S, 2), actor, step.name))
         self._subscriptions = {resource: self.objects.subscribe(resource) for resource in (*WATCHED, REVISIONS)}
