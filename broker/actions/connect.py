@@ -28,31 +28,32 @@ DOUBTFUL_S: Final = 5.0
 """Seconds for a dial to a network that virt-api has most likely no way to."""
 
 
-def read_guest(client: ColdClient, target: Target, *, default_namespace: str) -> Reading:
+def read_guest(client: ColdClient, target: Target, *, default_namespace: str, verb: str = "ssh") -> Reading:
     """Read VM and VMI of a target; want of rights to read is no failure (the right to forward may be there alone).
 
+    `verb` is the command that a next step names: the one that the user runs.
     Raises NotFound (with the right form where a dotted name meant NAME.NAMESPACE, and the namespaces that have the name),
     Unreachable and others of the network, each with its true cause (`broker.actions.explain_failure`).
     """
     namespace = target.namespace or default_namespace
     try:
-        return _read_both(client, target, namespace)
+        return _read_both(client, target, namespace, verb)
     except BrokerError as exc:
         if isinstance(exc, NotFound) and exc.cause is not None:
             raise
         from broker.actions.explain_failure import explain_reading
 
-        found = explain_reading(client, target, namespace, exc)
+        found = explain_reading(client, target, namespace, exc, verb=verb)
         if found is exc:
             raise
         raise found from exc
 
 
-def _read_both(client: Reader, target: Target, namespace: str) -> Reading:
+def _read_both(client: Reader, target: Target, namespace: str, verb: str) -> Reading:
     lacks: list[Kind] = []
     vm = _read(client, VIRTUAL_MACHINES, "vm", namespace, target.name, lacks) if target.kind != "vmi" else None
     vmi = _read(client, VIRTUAL_MACHINE_INSTANCES, "vmi", namespace, target.name, lacks)
-    return reading_of(target, namespace, vm, vmi, lacks, meant=lambda: _meant(client, target), verb="ssh")
+    return reading_of(target, namespace, vm, vmi, lacks, meant=lambda: _meant(client, target), verb=verb)
 
 
 def login_for(

@@ -12,7 +12,7 @@ import msgspec
 
 from broker.clean import clean
 from broker.errors import BrokerError, CredentialError, NotFound, NotPermitted, Unreachable
-from broker.facts.commands import target_word
+from broker.facts.commands import again, target_word
 from broker.facts.roles import SHOWN, Right, documented, holders
 from broker.kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
 from broker.model.roles import decode_cluster_roles
@@ -73,7 +73,7 @@ def missing(client: Reader, target: Target, namespace: str, error: NotFound, *, 
             error.message,
             code="wrong-namespace",
             cause=f"a {what} of that name is in namespace{'s' if len(found) > 1 else ''} {shown}{more}{here}",
-            next_step=f"name the namespace: vmbroker {verb} {target_word(kind, target.name, found[0])}",
+            next_step=f"name the namespace: {again(verb, target_word(kind, target.name, found[0]))}",
         )
     if has_namespace is False:
         return NotFound(

@@ -23,11 +23,14 @@ _CALL_S: Final = 1.0
 _RESOURCES: Final = {"vm": "virtualmachines", "vmi": "virtualmachineinstances"}
 
 
-def explain(client: ColdClient, reading: Reading, port: int, error: BrokerError, *, budget_s: float = BUDGET_S) -> BrokerError:
+def explain(
+    client: ColdClient, reading: Reading, port: int, error: BrokerError, *, verb: str = "ssh", budget_s: float = BUDGET_S
+) -> BrokerError:
     """Return the error that names the true cause and the next step for a guest that could not be reached; never raises.
 
     `reading` is what `connect.read_guest` found, `error` what preflight or the dial raised. Reads for at most `budget_s`
-    seconds; what cannot be read is told as unknown. `error` itself comes back where nothing better is known.
+    seconds; what cannot be read is told as unknown. `error` itself comes back where nothing better is known; `verb` as in
+    `explain_reading`.
     """
     from broker.paths.diagnosis import DIAL_CODES, diagnose
 
@@ -43,7 +46,9 @@ def explain(client: ColdClient, reading: Reading, port: int, error: BrokerError,
         resource=f"{_RESOURCES[reading.kind]}/portforward",
         namespace=reading.namespace,
     )
-    return _explained(client, error, right=right, target=reading.target, namespace=reading.namespace, budget_s=budget_s)
+    return _explained(
+        client, error, right=right, target=reading.target, namespace=reading.namespace, verb=verb, budget_s=budget_s
+    )
 
 
 def explain_reading(

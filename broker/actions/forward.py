@@ -58,11 +58,13 @@ async def forward(
 ) -> Tally:
     """Read the guest, open every port or none, serve until `stop` or until no client was open for `exit_when_idle_s` seconds.
 
-    Raises NotFound and what else reading raises, UsageError or Failed for a port that cannot be had; once the ports are open
-    only a client's own stream can fail. Ends every stream with Close 1000; returns the counts.
+    Raises NotFound and what else reading raises, NotPermitted where nothing may be forwarded, UsageError or Failed for a port
+    that cannot be had; once the ports are open only a client's own stream can fail. Ends every stream with Close 1000; returns
+    the counts.
     """
     dialer = GuestDialer(endpoint, settings, target, reopen=fronts.reopen)
     reading = await dialer.read()
+    await dialer.check_right(reading, specs[0].remote_port)
     listeners = await listen_all(specs)
     loop = asyncio.get_running_loop()
     tally = Tally(empty_since=loop.time())

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from broker.clean import clean
 from broker.errors import NotFound
+from broker.facts.commands import again
 from broker.model.vm import VirtualMachine
 from broker.model.vmi import VirtualMachineInstance
 from broker.refs import Kind, Target
@@ -83,7 +84,7 @@ def _not_there(target: Target, namespace: str, vmi: VirtualMachineInstance | Non
             f"no VM {place}",
             code="vm-not-found",
             cause="there is an instance of that name, but no VM",
-            next_step=f"name the instance: vmbroker {verb} vmi/{target.name}/{namespace}",
+            next_step=f"name the instance: {again(verb, f'vmi/{target.name}/{namespace}')}",
         )
     if meant is not None:
         word = meant.name if target.kind is None else f"{target.kind}/{meant.name}"
@@ -91,7 +92,7 @@ def _not_there(target: Target, namespace: str, vmi: VirtualMachineInstance | Non
             f"no VM {place}",
             code="vm-not-found",
             cause=f"dots belong to the name; there is {meant.name} in namespace {meant.namespace}",
-            next_step=f"write it so: vmbroker {verb} {word} -n {meant.namespace}",
+            next_step=f"write it so: {again(verb, f'{word} -n {meant.namespace}')}",
         )
     what = {"vm": "no VM", "vmi": "no VMI", None: "neither a VM nor a VMI"}[target.kind]
     return NotFound(

@@ -82,10 +82,15 @@ def note(text: str, *, matters: bool = False) -> None:
         _say("Warning", _line(text))
 
 
-def failure(where: str, error: BrokerError, *, count: int = 1) -> None:
-    """Write one line on what failed while the command goes on: where, what, why and what to do; `count` says how often."""
+def failure(where: str, error: BrokerError, *, count: int = 1, since_s: float = 0.0) -> None:
+    """Write one line on what failed while the command goes on: where, what, why and what to do.
+
+    `count` says how often, `since_s` how many seconds ago the first of them was, 0 for now.
+    """
     parts = [f"{error.message} [{error.code}]", error.cause, error.next_step]
     often = f" ({count} times)" if count > 1 else ""
+    if since_s:
+        often = f" ({count} times in the last {since_s:.1f} s)" if count > 1 else f" ({since_s:.1f} s ago)"
     text = _line(f"{where}: {'; '.join(part for part in parts if part)}{often}")
     if _Voice.is_json:
         _say("Warning", text)

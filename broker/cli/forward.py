@@ -8,13 +8,14 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from broker.clean import clean
+from broker.clean import clean, escaped
 from broker.cli import exits, output
 from broker.cli.guest import opened
 from broker.cli.invocation import Invocation
 from broker.errors import UsageError
+from broker.facts.commands import again
 from broker.paths.forward_spec import parse_forwards
-from broker.refs import parse_target
+from broker.refs import Target, parse_target
 
 if TYPE_CHECKING:
     import asyncio
@@ -39,7 +40,7 @@ def run(invocation: Invocation) -> int:
     from broker.tasks import run as run_loop
 
     parsed = invocation.parsed
-    target = parse_target(parsed.operands[0])
+    target = _target(parsed.operands[0])
     specs = parse_forwards(parsed.operands[1:], address=parsed.text("address"))
     idle_s = _seconds(parsed.text("exit_when_idle"))
     endpoint, settings = opened(invocation, target, stdin_is_ours=True)
@@ -73,6 +74,18 @@ def run(invocation: Invocation) -> int:
         return exits.INTERRUPTED
     _say_end(tally, as_json=as_json)
     return ending.status
+
+
+def _target(word: str) -> Target:
+    _, at, rest = word.rpartition("@")
+    if not at:
+        return parse_target(word)
+    parse_target(rest)  # so that the word is fit for a command line
+    raise UsageError(
+        f"forward takes no user: {escaped(word)}",
+        cause="its ports are open to whoever may connect to them; who logs in says so to the program behind",
+        next_step=f"leave the user out: {again('forward', rest)}",
+    )
 
 
 class _Ending:
@@ -147,10 +160,12 @@ def _say_ready(found: Ready, *, as_json: bool) -> None:
 def _say_failure(failure: ClientFailure, *, as_json: bool) -> None:
     listening, error = failure.listening, failure.error
     if as_json:
-        exits.event(_event("client-failed", forward=_as_json(listening), count=failure.count, **_reasons(error.as_json())))
+        fields = _reasons(error.as_json())
+        since_s = round(failure.since_s, 3)
+        exits.event(_event("client-failed", forward=_as_json(listening), count=failure.count, sinceS=since_s, **fields))
         return
     where = listening.local if listening.protocol == "tcp" else f"udp {listening.local}"
-    exits.failure(clean(where, 100), error, count=failure.count)
+    exits.failure(clean(where, 100), error, count=failure.count, since_s=failure.since_s)
 
 
 def _say_end(tally: Tally, *, as_json: bool) -> None:

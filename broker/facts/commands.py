@@ -56,6 +56,11 @@ def show(kind: Kind, name: str, namespace: str) -> str:
     return f"vmbroker show {target_word(kind, name, namespace)}"
 
 
+def again(verb: str, words: str) -> str:
+    """Return the command that was run with a target that is there: `vmbroker show vmi/web/shop`; PORTS stands for forward's."""
+    return f"vmbroker {verb} {words}{' PORTS' if verb == 'forward' else ''}"
+
+
 def _name(text: str) -> str:
     return text if is_name(text) else "NAME"
 

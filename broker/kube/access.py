@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from broker.kube.rest import Rest
-from broker.kube.status import Call
+from broker.kube.answer import Call
 from broker.model.pages import decode
+
+if TYPE_CHECKING:
+    from broker.kube.rest import Rest
+
+ACCESS_REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+"""Where `access_question` is posted to, without the server's prefix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +76,12 @@ _SELF = msgspec.json.Decoder(_SelfReview)
 
 async def may(rest: Rest, question: Question) -> Access:
     """Ask the API server whether the caller may (authorization.k8s.io/v1 SelfSubjectAccessReview); raises as `Rest.post`."""
+    call = Call(verb="create", resource="selfsubjectaccessreviews", path=ACCESS_REVIEWS)
+    return access_told(await rest.post(ACCESS_REVIEWS, access_question(question), call))
+
+
+def access_question(question: Question) -> bytes:
+    """Return the SelfSubjectAccessReview that asks it, for those who post by other means than `Rest`."""
     attributes = {
         key: value
         for key, value in (
@@ -82,23 +94,21 @@ async def may(rest: Rest, question: Question) -> Access:
         )
         if value
     }
-    body = await _review(
-        rest, "authorization.k8s.io", "SelfSubjectAccessReview", "selfsubjectaccessreviews", {"resourceAttributes": attributes}
-    )
+    asked = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+    return msgspec.json.encode({**asked, "spec": {"resourceAttributes": attributes}})
+
+
+def access_told(body: bytes) -> Access:
+    """Read the answered review; Failed where it is none."""
     status = decode(_ACCESS.decode, body, "SelfSubjectAccessReview").status
     return Access(is_allowed=status.allowed and not status.denied, reason=status.reason or "")
 
 
 async def whoami(rest: Rest) -> Identity:
     """Ask the API server who the caller is (authentication.k8s.io/v1 SelfSubjectReview, since 1.28); raises as `Rest.post`."""
-    body = await _review(rest, "authentication.k8s.io", "SelfSubjectReview", "selfsubjectreviews", None)
+    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    call = Call(verb="create", resource="selfsubjectreviews", path=path)
+    body = await rest.post(path, msgspec.json.encode(asked), call)
     info = decode(_SELF.decode, body, "SelfSubjectReview").status.user_info
     return Identity(user=info.username, groups=tuple(info.groups or ()), uid=info.uid or "")
-
-
-async def _review(rest: Rest, group: str, kind: str, plural: str, spec: dict[str, object] | None) -> bytes:
-    path = f"/apis/{group}/v1/{plural}"
-    asked: dict[str, object] = {"apiVersion": f"{group}/v1", "kind": kind}
-    if spec is not None:
-        asked["spec"] = spec
-    return await rest.post(path, msgspec.json.encode(asked), Call(verb="create", resource=plural, path=path))

@@ -35,7 +35,7 @@ _STATES: Final = (
     ),
     (
         re.compile(r"(?:Internal error occurred: )?unable to retrieve vmi \[[^\]]*\] for vm: .*\Z"),
-        "vmi-foreign", "does not own the instance of its name", "name the instance itself: vmbroker ssh vmi/NAME/NAMESPACE",
+        "vmi-foreign", "does not own the instance of its name", "name the instance itself: vmi/NAME/NAMESPACE",
     ),
     (
         re.compile(r"No virt-handler on node \S+ found\Z"),

@@ -39,6 +39,12 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         console.answer(given.show().rstrip())
         return 0
     state_dir = Path(given.state_dir).expanduser().absolute() if given.state_dir else process.default_state_dir(environ)
+    if not str(state_dir).isprintable():
+        # Its path is part of what is printed to be typed again: cleaned it would be another path.
+        raise UsageError(
+            "the lab's folder has a name with characters that a terminal does not show as they are",
+            next_step="name another one with --state-dir",
+        )
     if given.command == "run":
         return foreground.run(given, state_dir)
     if given.command == "up":

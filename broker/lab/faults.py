@@ -104,6 +104,8 @@ class Faults:
 
         ValueError, in words for a user, where there is no such fault or no cluster runs in which an event could happen.
         """
+        if not word.isprintable():
+            raise ValueError("a fault is written in printable characters")
         name, _, rest = word.partition("=")
         if "," in name:
             name, _, rest = word.partition(",")

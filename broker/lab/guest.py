@@ -24,7 +24,7 @@ class Account:
 class Guest:
     """What runs behind one VM's address. `speaks_ssh` is false for a guest whose SSH server is not running.
 
-    `is_filtered`: the address answers nothing at all, as behind a NetworkPolicy.
+    `is_filtered`: the address answers nothing at all, as behind a NetworkPolicy. `is_paused`: it is frozen once it has started.
     """
 
     namespace: str
@@ -34,6 +34,7 @@ class Guest:
     accounts: tuple[Account, ...] = ()
     speaks_ssh: bool = True
     is_filtered: bool = False
+    is_paused: bool = False
 
     @property
     def key(self) -> str:

@@ -171,6 +171,8 @@ class Guests:
                     await asyncio.sleep(_LOOK_EVERY_S)
         except TimeoutError as exc:
             raise RuntimeError(f"guest {guest.key} did not answer within {READY_WITHIN_S:g} s; see {self.directory}") from exc
+        if guest.is_paused:
+            await server.pause()
 
 
 async def _answers(address: str, port: int) -> bool:

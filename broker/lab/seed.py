@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import yaml
 
 from broker.lab.guest import SSH_PORT, Account, Guest
-from broker.lab.objects import Objects
+from broker.lab.objects import Objects, timestamp
 from broker.lab.seed_access import access_objects
 from broker.lab.seed_machine import Machine, Nic, machine_objects
 from broker.lab.seed_networks import NODES, cluster_objects, network_objects
@@ -18,6 +19,8 @@ __all__ = ["NAMESPACES", "accounts_in", "guests_of", "machines", "plant"]
 
 NAMESPACES = ("shop", "team-a", "team-b", "infra")
 _FLEET = 10
+_STARTING_S = 5.0
+"""Seconds since the instance that is starting was made, at the start of the lab."""
 _LONG = "a-very-long-machine-name-that-fills-a-whole-dns-label-of-63-abc"
 
 
@@ -33,7 +36,7 @@ def _shop(network: str) -> Iterator[Machine]:
     yield Machine(namespace="shop", name="db", nics=db, guest="real", user="debian", system="debian", node="node-2")
     yield Machine(namespace="shop", name="web.blue", nics=(_pod(network, 13),), guest="real")
     yield Machine(namespace="shop", name="stopped", nics=(_pod(network),), state="stopped")
-    yield Machine(namespace="shop", name="paused", nics=(_pod(network, 14),), state="paused", guest="silent")
+    yield Machine(namespace="shop", name="paused", nics=(_pod(network, 14),), state="paused", guest="real")
     two = Nic(name="default", addresses=(f"{network}.15", "fd10:244::15"))
     yield Machine(namespace="shop", name="dual", nics=(two,), guest="real")
     yield Machine(namespace="shop", name="lone", nics=(_pod(network, 16),), guest="real", has_vm=False, user="ops")
@@ -102,6 +105,8 @@ def plant(objects: Objects, *, network: str, keys: tuple[str, ...], ssh_port: in
     for machine in machines(network):
         if ssh_port != SSH_PORT and (machine.guest == "real" or machine.state == "stopped"):
             machine = replace(machine, annotations={**machine.annotations, "vmbroker.io/ssh-port": str(ssh_port)})
+        if machine.state == "starting":
+            machine = replace(machine, started_at=timestamp(time.time() - _STARTING_S))
         everything.append(machine_objects(machine, keys=keys))
     everything.extend(machine_objects(_fleet_machine(number), keys=keys) for number in range(fleet))
     for part in everything:
@@ -125,6 +130,7 @@ def guests_of(objects: Objects, *, network: str, ssh_port: int = SSH_PORT) -> It
             accounts=accounts,
             speaks_ssh=machine.guest == "real",
             is_filtered=machine.guest == "filtered",
+            is_paused=machine.state == "paused",
         )
 
 

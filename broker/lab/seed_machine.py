@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from broker.lab.machines.domain import SYSTEMS
-from broker.lab.machines.view import PAUSE_GATE
+from broker.lab.machines.view import GATE_MESSAGE, PAUSE_GATE
 
 __all__ = ["MADE_AT", "Machine", "Nic", "machine_objects"]
 
@@ -46,6 +46,7 @@ class Machine:
     """One VM: `state` is running, paused, stopped or starting; `has_vm` is false for a VMI on its own.
 
     `guest` is real, silent (no SSH server), filtered or none; only the first three have an address of the lab's own.
+    `started_at` is when instance and pod were made, as objects write it.
     """
 
     namespace: str
@@ -61,6 +62,7 @@ class Machine:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     user_data: str | None = None
+    started_at: str = MADE_AT
 
 
 def machine_objects(machine: Machine, *, keys: tuple[str, ...]) -> Iterable[tuple[str, Json]]:
@@ -148,7 +150,7 @@ def _pod(machine: Machine) -> Json:
         "name": f"virt-launcher-{machine.name[:40].rstrip('-.')}-{_digest(machine.namespace + machine.name)[:5]}",
         "namespace": machine.namespace,
         "uid": uid_of("Pod", machine.namespace, machine.name),
-        "creationTimestamp": MADE_AT,
+        "creationTimestamp": machine.started_at,
         "labels": labels,
         "annotations": {"kubevirt.io/domain": machine.name},
     }
@@ -164,7 +166,7 @@ def _pod(machine: Machine) -> Json:
     if machine.state == "paused":
         status["conditions"] = [
             _condition(PAUSE_GATE, "False", "Paused", "the virtual machine is paused"),
-            _condition("Ready", "False", "PodConditionFalse", "the virt-launcher pod is not ready"),
+            _condition("Ready", "False", "ReadinessGatesNotReady", GATE_MESSAGE),
         ]
     spec: Json = {
         "containers": [{"name": "compute", "image": "virt-launcher"}],
@@ -216,14 +218,16 @@ def _network(nic: Nic) -> Json:
 
 def _nic_status(machine: Machine, nic: Nic) -> Json:
     mac = ":".join(["02", *[_digest(f"{machine.namespace}/{machine.name}/{nic.name}")[i : i + 2] for i in range(0, 10, 2)]])
-    found: Json = {"infoSource": nic.source, "interfaceName": nic.guest_interface}
+    is_secondary = nic.in_spec and nic.network != "pod"
+    source = f"{nic.source}, multus-status" if is_secondary else nic.source
+    found: Json = {"infoSource": source, "interfaceName": nic.guest_interface}
     found["ipAddress"] = nic.addresses[0] if nic.addresses else ""
     if nic.addresses:
         found["ipAddresses"] = list(nic.addresses)
     found |= {"mac": mac, **({"name": nic.name} if nic.in_spec else {})}
     if nic.pod_interface:
         found["podInterfaceName"] = nic.pod_interface
-    found["queueCount"] = 1 if nic.in_spec else 0
+    found["queueCount"] = 1 if nic.in_spec and nic.binding != "sriov" else 0
     return found
 
 
@@ -231,11 +235,12 @@ def _conditions(machine: Machine) -> list[Json]:
     if machine.state == "stopped":
         return [_condition("Ready", "False", "VMINotExists", "VMI does not exist")]
     if machine.state == "starting":
-        return [_condition("Ready", "False", "GuestNotRunning", "Guest VM is not reported as running")]
+        why = "Guest VM is not reported as running"
+        return [{**_condition("Ready", "False", "GuestNotRunning", why), "lastTransitionTime": machine.started_at}]
     found = [_condition("Ready", "True")]
     if machine.state == "paused":
         found = [
-            _condition("Ready", "False", "PodConditionFalse", "the virt-launcher pod is not ready"),
+            _condition("Ready", "False", "ReadinessGatesNotReady", GATE_MESSAGE),
             _condition("Paused", "True", "PausedByUser", "VMI was paused by user"),
         ]
     found.append(_condition("LiveMigratable", "True"))
@@ -252,7 +257,7 @@ def _metadata(kind: str, machine: Machine, labels: Json, annotations: Json) -> J
         "name": machine.name,
         "namespace": machine.namespace,
         "uid": uid_of(kind, machine.namespace, machine.name),
-        "creationTimestamp": MADE_AT,
+        "creationTimestamp": machine.started_at if kind == "VirtualMachineInstance" else MADE_AT,
         "generation": 1,
         "labels": labels,
     }

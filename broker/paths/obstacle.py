@@ -41,7 +41,7 @@ def obstacle(vm: VirtualMachine | None, vmi: VirtualMachineInstance | None, port
         return primary_udn(what, meta.name, meta.namespace, port, _on_udn(vmi, first))
     interface = vmi.machine.interface(first.name)
     if interface is not None and not lists_port(interface, port):
-        return _not_listed(what, kind, vmi, interface, port)
+        return not_listed(what, kind, vmi, interface, port)
     return None
 
 
@@ -70,7 +70,7 @@ def _foreign(what: str, name: str, namespace: str) -> GuestUnready:
         f"{what} does not own the instance of its name",
         code="vmi-foreign",
         cause="KubeVirt reaches a VM only through an instance that the VM owns; this one belongs to something else",
-        next_step=f"name the instance itself: vmbroker ssh {commands.target_word('vmi', name, namespace)}",
+        next_step=f"name the instance itself: {commands.target_word('vmi', name, namespace)}",
     )
 
 
@@ -124,18 +124,22 @@ def _on_udn(vmi: VirtualMachineInstance, first: Dialled) -> str:
     return f"its interface {label(first)} {known_by}; virt-api has no way to its address {clean(first.address, 64)}"
 
 
-def _not_listed(what: str, kind: Kind, vmi: VirtualMachineInstance, interface: Interface, port: int) -> GuestUnready:
+def not_listed(
+    what: str, kind: Kind, vmi: VirtualMachineInstance, interface: Interface, port: int, protocol: str = "TCP"
+) -> GuestUnready:
+    """Make the error for a TCP or UDP port that a masquerade interface's list leaves out; `what` names the guest."""
     listed = [f"{entry.port}/{clean(entry.protocol or 'TCP', 8)}" for entry in interface.ports or ()]
     listed += [
         f"{entry.start_port}-{entry.end_port}/{clean(entry.protocol or 'TCP', 8)}" for entry in interface.port_ranges or ()
     ]
     shown = ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")
     restart = commands.virtctl("restart", vmi.metadata.name, vmi.metadata.namespace)
+    added = f"{port}" if protocol == "TCP" else f"{port} with protocol {protocol}"
     return GuestUnready(
-        f"{what} lets no TCP port {port} in",
+        f"{what} lets no {protocol} port {port} in",
         code="port-not-listed",
         cause=f"its masquerade interface {clean(interface.name, 63)} passes only the ports of its list: {shown}",
-        next_step=f"add {port} to the interface's ports in the VM, then {restart}; or name a listed port"
+        next_step=f"add {added} to the interface's ports in the VM, then {restart}; or name a listed port"
         if kind == "vm"
-        else f"make it anew with {port} in the interface's ports, or name a listed port",
+        else f"make it anew with {added} in the interface's ports, or name a listed port",
     )

@@ -13,6 +13,7 @@ Words = tuple[str, ...]
 IS_FULL: Final = os.environ.get("HYPOTHESIS_PROFILE") == "fuzz"
 """Every text with every command line (minutes), instead of with one or two of each command."""
 
+_EVERY: Final = 4
 _FILE: Final = ("--file", "HOME/.ssh/config")
 _LAB: Final = ("--state-dir", "HOME/lab")
 
@@ -71,14 +72,18 @@ RUNS: Final[dict[str, tuple[Words, ...]]] = {
 
 
 def lines(title: str) -> list[tuple[str, Words]]:
-    """The (command, words) that a text is tried with: one that reads its object, and one of the others, of each command."""
+    """The (command, words) that a text is tried with: of each command one that reads its object, else any; now and then both."""
     turn, chosen = list(TEXTS).index(title), list[tuple[str, Words]]()
-    for name, runs in RUNS.items():
+    for index, (name, runs) in enumerate(RUNS.items()):
         aimed = [run for run in runs if reads_object(run)]
         others = [run for run in runs if not reads_object(run)]
-        for group in (aimed, others):
-            picked = group if IS_FULL else [group[turn % len(group)]] if group else []
-            chosen += [(name, run) for run in picked]
+        if IS_FULL:
+            chosen += [(name, run) for run in runs]
+            continue
+        if aimed:
+            chosen.append((name, aimed[turn % len(aimed)]))
+        if others and (not aimed or (turn + index) % _EVERY == 0):
+            chosen.append((name, others[(turn // _EVERY if aimed else turn) % len(others)]))
     return chosen
 
 

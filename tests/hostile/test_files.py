@@ -13,7 +13,7 @@ from tests.hostile.corpus import INVALID_UTF8, SURROGATES, TEXTS
 from tests.hostile.plan import IS_FULL
 from tests.hostile.poison import HostileLab
 from tests.hostile.terminal import Zygote
-from tests.hostile.test_terminal import judge
+from tests.hostile.test_terminal import env_of, judge
 
 COMMANDS: Final = (
     ("config", "show", "--origin"),
@@ -23,6 +23,8 @@ COMMANDS: Final = (
     ("doctor", "--budget", "2"),
     ("ssh", "vm/most-csi/shop", "true"),
     ("ssh-config", "print"),
+    ("ssh-config", "install", "--file", "HOME/.ssh/config"),
+    ("ssh-config", "remove", "--file", "HOME/.ssh/config"),
     ("version", "--server"),
     ("config", "check"),
     ("rsync-e",),
@@ -81,12 +83,14 @@ def _kubeconfigs(good: Path, text: str) -> dict[str, str]:
 @pytest.mark.parametrize("title", _ALL)
 def test_a_hostile_kubeconfig_leaves_clean_bytes(title: str, hostile: HostileLab, desk: Desk, runner: Zygote) -> None:
     path = desk.home / "kubeconfig"
-    env = {**desk.env, "KUBECONFIG": str(path)}
+    (desk.home / ".ssh").mkdir(mode=0o700)
     for step, content in enumerate(_kubeconfigs(hostile.kubeconfig, _ALL[title]).values()):
         if not IS_FULL and (step + list(_ALL).index(title)) % 2:
             continue
         path.write_text(content, encoding="utf-8")
         for words in _turn(title, step) if IS_FULL else _turn(title, step)[:1]:
+            words = tuple(word.replace("HOME", str(desk.home)) for word in words)
+            env = {**env_of(words[0], desk), "KUBECONFIG": str(path)}
             judge(runner.run(["--set", "api.connect_s=1", *words], env), words)
     assert not (desk.home / "canary").exists()
 
@@ -116,12 +120,14 @@ def _settings(text: str) -> tuple[bytes, ...]:
 def test_hostile_settings_leave_clean_bytes(title: str, desk: Desk, runner: Zygote) -> None:
     path = desk.home / "xdg" / "vmbroker" / "vmbroker.toml"
     path.parent.mkdir(parents=True)
+    (desk.home / ".ssh").mkdir(mode=0o700)
     bodies = _settings(_ALL[title])
     for step, body in enumerate(bodies if IS_FULL else bodies[:3]):
         path.write_bytes(body)
         path.chmod(0o600)
         for words in (("config", "check"), _turn(title, step)[0])[step % 2 :] if not IS_FULL else COMMANDS:
-            judge(runner.run(["--set", "api.connect_s=1", *words], desk.env), words)
+            words = tuple(word.replace("HOME", str(desk.home)) for word in words)
+            judge(runner.run(["--set", "api.connect_s=1", *words], env_of(words[0], desk)), words)
 
 
 @pytest.mark.parametrize("title", _ALL)
@@ -141,7 +147,10 @@ def test_a_hostile_ssh_configuration_is_reported_in_clean_bytes(title: str, desk
     path.write_bytes(b"\n".join(lines))
     path.chmod(0o600)
     also_doctor = IS_FULL or list(_ALL).index(title) % 4 == 0
-    for words in (["ssh-config", "check"], *([["doctor", "--budget", "2"]] if also_doctor else [])):
+    seen = runner.run(["ssh-config", "check", "--file", str(path)], desk.env)
+    judge(seen, ["ssh-config", "check"])
+    assert str(path) in seen.stdout.decode() and seen.status == 1, seen.said
+    for words in [["ssh-config", "install", "--file", str(path)], *([["doctor", "--budget", "2"]] if also_doctor else [])]:
         judge(runner.run(words, desk.env), words)
     assert path.read_bytes() == b"\n".join(lines)
     assert not (desk.home / "canary").exists()

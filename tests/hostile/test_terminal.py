@@ -43,7 +43,7 @@ def test_every_text_meets_every_command_and_every_line() -> None:
 def test_a_command_in_a_process_of_its_own_writes_clean_bytes(name: str, hostile: HostileLab, desk: Desk) -> None:
     text = "".join(each[:24] for title, each in TEXTS.items() if title not in ("c0", "shell"))
     words = [name, *filled(RUNS[name][0], target=hostile.targets["csi"][0], text=text, home=desk.home)]
-    judge(run_vmbroker(words, _env(name, desk)), words)
+    judge(run_vmbroker(words, env_of(name, desk)), words)
 
 
 @pytest.mark.parametrize("title", TEXTS)
@@ -54,14 +54,14 @@ def test_every_command_leaves_clean_bytes_of_every_text(title: str, hostile: Hos
     for index, (name, run) in enumerate(lines(title)):
         for target in hostile.targets[title] if IS_FULL else (hostile.targets[title][(turn + index) % 2],):
             words = [name, *filled(run, target=target, text=TEXTS[title], home=desk.home)]
-            runs.append((words, _env(name, desk)))
+            runs.append((words, env_of(name, desk)))
     for (words, _), seen in zip(runs, crew.run_all(runs), strict=True):
         judge(seen, words)
     assert not (desk.home / "canary").exists()
     assert not (desk.home / "lab").exists()
 
 
-def _env(name: str, desk: Desk) -> dict[str, str]:
+def env_of(name: str, desk: Desk) -> dict[str, str]:
     """`ssh-config` needs the real ssh, which proves its work; elsewhere one stands in that only says that it ran."""
     return {**desk.env, "PATH": "/usr/bin:/bin"} if name == "ssh-config" else desk.env
 
@@ -109,6 +109,8 @@ def test_hostile_words_on_the_command_line_leave_clean_bytes(title: str, desk: D
     names = [command.name for command in COMMANDS if command.name not in ("demo", "__refresh")]
     turn, runs = list(TEXTS).index(title), list[tuple[list[str], dict[str, str]]]()
     for index, name in enumerate(names):
+        if not IS_FULL and (index + turn) % 2:
+            continue
         for step in range(len(_PLACES)) if IS_FULL else (0,):
             place = _PLACES[(index + step + turn) % len(_PLACES)]
             words = filled(place(name, TEXTS[title]), target="", text="", home=desk.home)

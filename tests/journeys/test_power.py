@@ -17,6 +17,7 @@ from tests.journeys.person import Person, until
 
 Json = dict[str, Any]
 STOPPED = "vm/stopped/shop"
+PAUSED = "vm/paused/shop"
 CALLS = "/apis/subresources.kubevirt.io/v1/namespaces/shop"
 ALL_PHASES = ["Stopped", "Starting", "Running", "Stopping", "Stopped"]
 
@@ -81,6 +82,18 @@ def test_a_vm_lives_through_its_powers(own_lab: RunningLab, kubectl: Path, tmp_p
     assert _without_repeats(seen)[-2:] == ALL_PHASES[-2:]
     events = call.run("get", "events", "-n", "shop", "-o", "custom-columns=R:.reason").stdout.decode()
     assert {"SuccessfulCreate", "SuccessfulDelete"} <= set(events.split())
+
+
+def test_what_is_advised_for_a_paused_vm_works(own_lab: RunningLab, kubectl: Path, tmp_path: Path) -> None:
+    person = Person(lab=own_lab, home=tmp_path)
+    call = _Caller(kubectl=kubectl, person=person)
+    refused = person.ssh("true", target=PAUSED)
+    assert refused.returncode == 255 and b"unpause it: virtctl unpause vm paused -n shop" in refused.stderr
+    call.power("virtualmachineinstances/paused/unpause")
+    waited = person.vmbroker("wait", PAUSED, "--for", "ssh")
+    assert waited.returncode == 0, waited.stderr
+    told = person.ssh("hostname", target=PAUSED)
+    assert (told.returncode, told.stdout) == (0, b"paused\n"), told.stderr
 
 
 class _Watch:

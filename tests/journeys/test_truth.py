@@ -216,6 +216,20 @@ def test_people_are_told_what_they_lack_and_where_a_name_is(
         assert word in found.text
 
 
+@pytest.mark.parametrize(
+    ("command", "next_step"),
+    [
+        (("show",), "vmbroker show vm/tenant/team-b"),
+        (("wait",), "vmbroker wait vm/tenant/team-b"),
+        (("forward", "0:22"), "vmbroker forward vm/tenant/team-b PORTS"),
+    ],
+)
+def test_a_next_step_names_the_command_that_was_run(cluster: Cluster, command: tuple[str, ...], next_step: str) -> None:
+    found = ask(cluster.kubeconfig(), command[0], "vm/tenant/shop", *command[1:])
+    assert (found.document["code"], found.status) == ("wrong-namespace", 3), found.text
+    assert found.document["nextStep"] == f"name the namespace: {next_step}"
+
+
 @pytest.mark.parametrize("command", ["ssh", "scp"])
 def test_ssh_and_scp_say_what_proxy_says(cluster: Cluster, told: Mapping[str, Told], tmp_path: Path, command: str) -> None:
     need("ssh", "openssh-client")

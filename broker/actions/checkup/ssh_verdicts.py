@@ -72,7 +72,7 @@ def _include(found: SshConfigCheck, bad: _Found, notes: _Found) -> Check:
     if late and _lost(found):
         return _failed("ssh-include", late)
     if told:
-        return ok("ssh-include", f"{own} is read; {'; '.join(f'{each.what} ({each.why})' for each in told)}")
+        return ok("ssh-include", f"{own} is read; {'; '.join(f'{each.what}: {each.why}' for each in told)}")
     return ok("ssh-include", f"{own}, before any Host or Match of {clean(found.file, 160)}")
 
 
@@ -83,7 +83,7 @@ def _alias(found: SshConfigCheck, bad: _Found) -> Check:
         return not_looked_at("ssh-alias", _NOT_INSTALLED)
     lost = _lost(found)
     if lost:
-        by = bad.get("ssh-jump", ())
+        by = bad.get("ssh-jump") or bad.get("ssh-include") or ()
         return failed("ssh-alias", _astray(lost, cause=f"{by[0].place}: {by[0].what}" if by else None))
     if _is_unanswered(found):
         return unknown("ssh-alias", _unanswered(found))
@@ -141,11 +141,12 @@ def _unanswered(found: SshConfigCheck) -> str:
 
 def _astray(ways: Sequence[Way], *, cause: str | None = None) -> Failed:
     takes = f"`{ways[0].proxy}`" if ways[0].proxy else "no proxy at all"
+    why = "ssh takes the first ProxyCommand or ProxyJump that it reads, and ours is not that"
     others = f" (and for {len(ways) - 1} more)" if len(ways) > 1 else ""
     return Failed(
         f"for {clean(ways[0].alias, 140)} ssh -G gives {takes}, not our ProxyCommand{others}",
         code="earlier-proxy",
-        cause=cause or "ssh takes the first ProxyCommand or ProxyJump that it reads, and ours is not that",
+        cause=cause or (why if ways[0].proxy else "no block of ours is read for it"),
         next_step="put our Include before it: `vmbroker ssh-config install`",
     )
 

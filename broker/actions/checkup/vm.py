@@ -45,7 +45,7 @@ async def check_vm(
     async with board.judging(*CODES):
         await board.need("tls-names", "identity", "kubevirt", by=CODES)
         board.waits("vm-exists", CODES[1:])
-        reading = await in_thread(lambda: read_guest(client, target, default_namespace=namespace))
+        reading = await in_thread(lambda: read_guest(client, target, default_namespace=namespace, verb="doctor"))
         board.settle(existing(reading), is_passable=True)
         login = login_of(reading, settings, user=user, port=port)
         for check in (*from_guest(reading, login), *from_objects(reading, login.port)):

@@ -1,7 +1,7 @@
 """Streams to one guest, as often as asked, in a process that lives longer than the guest's addresses and our credentials.
 
-What the cluster says of the guest is read anew once it is older than a few seconds, by one reader for all who wait; a dial that
-fails is explained by the same functions as for `ssh` (`broker.actions.explain_failure`).
+What the cluster says of the guest is read by one reader for all who wait. What is kept of it may only lead to a dial: a client
+is turned away by what was read after it came, or after its dial failed, in the words of `broker.actions.explain_failure`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from broker.actions.connect import limit_of, other_route, read_guest
 from broker.actions.explain_failure import explain
 from broker.actions.forwarding.obstacle import forward_obstacle
+from broker.actions.forwarding.right import refusal
 from broker.actions.reading import Reading
 from broker.errors import BrokerError, CredentialError, NotFound, NotPermitted
 from broker.kube.cold import ColdClient
@@ -31,24 +32,27 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FRESH_S: Final = 5.0
-"""Seconds for which a reading is trusted before a dial: an address that is gone must not be dialled (kubevirt.md A3)."""
+"""Seconds for which a reading serves for a dial; it turns nobody away."""
+APART_S: Final = 0.2
+"""Seconds between the beginnings of two readings at least, however many clients wait for one."""
 PATIENCE_S: Final = 5.0
 """Seconds for which a dial waits and tries again where the server says how long to wait."""
-FAILED_S: Final = 0.5
-"""Seconds for which a failed reading serves others."""
 EXPLAINED_S: Final = 2.0
-"""Seconds for which one explanation serves every client that fails in the same way, and a reading every explanation."""
+"""Seconds for which one explanation serves every client that fails in the same way while the objects stay the same."""
 BUFFERED_BYTES: Final = 256 * 1024 * 1024
 """What the streams of one process may hold for local peers that take nothing, before each begins to hold its guest back."""
 _LEAST_FREE_BYTES: Final = 256 * 1024
+_STATES: Final = frozenset({"vm-stopped", "vm-paused", "no-interface", "no-address", "vmi-foreign"})
+"""Refusals of virt-api that the objects should tell too: where they do not any more, a second dial is worth it."""
 
 
 @dataclass(slots=True, kw_only=True)
 class _Explained:
-    """One explanation and when it was made; `lock` lets one client find it for all."""
+    """One explanation, when it was made and of which objects; `lock` lets one client find it for all."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     at: float = float("-inf")
+    reading: Reading | None = None
     error: BrokerError | None = None
 
 
@@ -67,26 +71,44 @@ class GuestDialer:
         self._open = 0
         self._explained: dict[tuple[int, Protocol, str, str], _Explained] = {}
 
-    async def read(self, *, newer_than_s: float = 0.0) -> Reading:
-        """Return what the cluster says of the guest, read at most `newer_than_s` seconds ago; raises as `read_guest` does.
+    async def read(self, *, kept_s: float = 0.0) -> Reading:
+        """Return what the cluster says of the guest; raises as `read_guest` does.
 
-        A failure serves those who asked before it began or within `FAILED_S` of it, so that nobody waits for many in a row.
+        It was read after this was called, or is a good reading of at most `kept_s` seconds ago. A failure serves only those who
+        waited for it.
         """
+        asked_at = asyncio.get_running_loop().time()
+        return await self._read(asked_at - kept_s, asked_at)
+
+    async def _read(self, since: float, failed_since: float) -> Reading:
+        """Return a reading begun at `since` (the loop's clock) or later; raise a failure only of `failed_since` or later."""
         loop = asyncio.get_running_loop()
-        asked_at = loop.time()
-        async with self._lock:
-            age_s = min(newer_than_s, FAILED_S) if isinstance(self._found, BrokerError) else newer_than_s
-            if self._found is None or self._read_at < asked_at - age_s:
-                began = loop.time()
-                try:
-                    self._found = await in_thread(lambda: self._with_client(self._read_blocking))
-                except BrokerError as exc:
-                    self._found = exc
-                self._read_at = began
-            if isinstance(self._found, BrokerError):
-                # Raised by many: each would add its frames to the traceback.
-                raise self._found.with_traceback(None)
-            return self._found
+        if not self._serves(since, failed_since):
+            async with self._lock:
+                if not self._serves(since, failed_since):
+                    await asyncio.sleep(self._read_at + APART_S - loop.time())
+                    began = loop.time()
+                    try:
+                        self._found = await in_thread(lambda: self._with_client(self._read_blocking))
+                    except BrokerError as exc:
+                        self._found = exc
+                    self._read_at = began
+        if isinstance(self._found, BrokerError):
+            # Raised by many: each would add its frames to the traceback.
+            raise self._found.with_traceback(None)
+        assert self._found is not None
+        return self._found
+
+    def _serves(self, since: float, failed_since: float) -> bool:
+        if self._found is None:
+            return False
+        return self._read_at >= (failed_since if isinstance(self._found, BrokerError) else since)
+
+    async def check_right(self, reading: Reading, port: int) -> None:
+        """Raise NotPermitted where the caller may forward nothing of this guest, as far as the API server tells."""
+        error = await in_thread(lambda: self._with_client(lambda client: refusal(client, reading, port)))
+        if error is not None:
+            raise error
 
     async def open(self, port: int, protocol: Protocol) -> Stream:
         """Open a stream to a port of the guest; any class of `broker.errors`, each with its true cause.
@@ -109,19 +131,28 @@ class GuestDialer:
                 await asyncio.sleep(wait_s)
 
     async def _try_open(self, port: int, protocol: Protocol) -> Stream:
-        reading = await self.read(newer_than_s=FRESH_S)
-        known = forward_obstacle(reading, port, protocol)
-        if known is not None:
-            reading = await self.read(newer_than_s=EXPLAINED_S)
+        asked_at = asyncio.get_running_loop().time()
+        reading = await self._read(asked_at - FRESH_S, asked_at)
+        if forward_obstacle(reading, port, protocol) is not None:
+            reading = await self._read(asked_at, asked_at)
             known = forward_obstacle(reading, port, protocol)
-        if known is not None:
-            raise known
-        try:
-            return await self._by_routes(reading, port, protocol)
-        except CredentialError:
-            raise
-        except BrokerError as exc:
-            raise (await self._explain(exc, port, protocol)).with_traceback(None) from exc
+            if known is not None:
+                raise known
+        for is_last in (False, True):
+            try:
+                return await self._by_routes(reading, port, protocol)
+            except CredentialError:
+                raise
+            except BrokerError as exc:
+                failed = exc
+            reading = await self.read()
+            known = forward_obstacle(reading, port, protocol)
+            if known is not None:
+                raise known from failed
+            if is_last or failed.code not in _STATES or reading.may_lack:
+                break
+        found = await self._explain(reading, failed, port, protocol)
+        raise found.with_traceback(None) from (None if found is failed else failed)
 
     def opened(self) -> None:
         """Note that a stream is in use, for the share of memory of the next ones."""
@@ -170,30 +201,19 @@ class GuestDialer:
             limit_bytes=stream.limit_bytes,
         )
 
-    async def _explain(self, error: BrokerError, port: int, protocol: Protocol) -> BrokerError:
+    async def _explain(self, reading: Reading, error: BrokerError, port: int, protocol: Protocol) -> BrokerError:
         loop = asyncio.get_running_loop()
         key = (port, protocol, error.code, error.message)
         if len(self._explained) > 64:
             self._explained.clear()
         found = self._explained.setdefault(key, _Explained())
         async with found.lock:
-            if found.error is None or found.at < loop.time() - EXPLAINED_S:
-                try:
-                    reading = await self.read(newer_than_s=EXPLAINED_S)
-                except BrokerError as exc:
-                    # The guest is gone, or the API server is: either is the truer reason.
-                    return exc
+            if found.error is None or found.reading != reading or found.at < loop.time() - EXPLAINED_S:
                 found.error = await in_thread(
-                    lambda: self._with_client(lambda client: self._explain_blocking(client, reading, port, protocol, error))
+                    lambda: self._with_client(lambda client: explain(client, reading, port, error, verb="forward"))
                 )
-                found.at = loop.time()
+                found.reading, found.at = reading, loop.time()
             return found.error
-
-    def _explain_blocking(
-        self, client: ColdClient, reading: Reading, port: int, protocol: Protocol, error: BrokerError
-    ) -> BrokerError:
-        known = forward_obstacle(reading, port, protocol)
-        return known or explain(client, reading, port, error)
 
     async def _renew(self) -> bool:
         """Read the kubeconfig again, where somebody may have logged in meanwhile; False where it cannot be read."""
@@ -206,7 +226,7 @@ class GuestDialer:
         return True
 
     def _read_blocking(self, client: ColdClient) -> Reading:
-        return read_guest(client, self._target, default_namespace=self._endpoint.namespace)
+        return read_guest(client, self._target, default_namespace=self._endpoint.namespace, verb="forward")
 
     def _with_client(self, work: Callable[[ColdClient], T]) -> T:
         api = self._settings.api

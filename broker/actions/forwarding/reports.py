@@ -35,11 +35,15 @@ class Listening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientFailure:
-    """Why `count` clients of one local port got no stream, or lost it, since this was told last."""
+    """Why `count` clients of one local port got no stream, or lost it, since this was told last.
+
+    `error` is the newest of them; the first was `since_s` seconds before this is told: 0 for one that is told at once.
+    """
 
     listening: Listening
     error: BrokerError
     count: int = 1
+    since_s: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,12 +74,17 @@ class Tally:
 
 @dataclass(slots=True, kw_only=True)
 class _Held:
-    failure: ClientFailure
+    listening: Listening
+    error: BrokerError
     waiting: int = 0
+    since: float = 0.0
 
 
 class Complaints:
-    """Tells each reason at once, and one that repeats at most every `EVERY_S` with a count; made in a running loop."""
+    """Tells each reason at once, and one that repeats at most every `EVERY_S`, with a count and since when.
+
+    A reason is code and message; of several causes the newest is told. Made in a running loop.
+    """
 
     def __init__(self, tell: Callable[[ClientFailure], None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -87,13 +96,15 @@ class Complaints:
         key = (listening.protocol + listening.local, error.code, error.message)
         held = self._held.get(key)
         if held is not None:
+            if not held.waiting:
+                held.since = self._loop.time()
             held.waiting += 1
+            held.error = error
             return
         if len(self._held) >= _KEYS_LIMIT:
             return
-        failure = ClientFailure(listening=listening, error=error)
-        self._held[key] = _Held(failure=failure)
-        self._tell(failure)
+        self._held[key] = _Held(listening=listening, error=error)
+        self._tell(ClientFailure(listening=listening, error=error))
         self._loop.call_later(EVERY_S, self._due, key)
 
     def flush(self) -> None:
@@ -113,6 +124,6 @@ class Complaints:
 
     def _say(self, held: _Held) -> None:
         if held.waiting:
-            failure = held.failure
-            self._tell(ClientFailure(listening=failure.listening, error=failure.error, count=held.waiting))
+            since_s = self._loop.time() - held.since
+            self._tell(ClientFailure(listening=held.listening, error=held.error, count=held.waiting, since_s=since_s))
             held.waiting = 0

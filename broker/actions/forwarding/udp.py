@@ -1,7 +1,7 @@
 """One UDP port of a forward: a stream for each local peer, which ends when the peer and the guest have long been silent.
 
 A datagram is a message of the stream and a message a datagram (kubevirt.md A6). What cannot be carried is dropped, as UDP does,
-and counted.
+and counted: an empty datagram too, since virt-api copies bytes and an empty message has none.
 """
 
 from __future__ import annotations
@@ -73,6 +73,9 @@ class UdpForward(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: Address) -> None:
         """Pass one datagram on to its peer's stream, which the first one opens."""
         if self._is_closed:
+            return
+        if not data:
+            self.tally.dropped_datagrams += 1
             return
         if len(data) > DATAGRAM_LIMIT_BYTES:
             self.tally.dropped_datagrams += 1

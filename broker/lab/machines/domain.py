@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 from broker.lab.machines.launcher import pod_interface, secondary_networks
 from broker.lab.machines.view import Domain, Json, condition
@@ -41,11 +42,12 @@ def new_domain(vmi: Json, *, nodes: tuple[str, ...], addresses: tuple[str, ...],
     node = selector.get("kubernetes.io/hostname") or nodes[int(_digest(key)[:6], 16) % len(nodes)]
     if any(label not in _KNOWN_SELECTORS for label in selector) or node not in nodes:
         node = ""
+    found = Domain(node=node, addresses=addresses, is_pause_wanted=vmi["spec"].get("startStrategy") == "Paused")
     if before is not None:
         own = set(before.addresses)
         told = tuple(_moved(one, own, addresses) for one in before.interfaces)
-        return Domain(node=node, addresses=addresses, interfaces=told, has_agent=before.has_agent, system=before.system)
-    return Domain(node=node, addresses=addresses, interfaces=_interfaces(vmi, key, addresses), system=_system(vmi))
+        return replace(found, interfaces=told, has_agent=before.has_agent, system=before.system)
+    return replace(found, interfaces=_interfaces(vmi, key, addresses), system=_system(vmi))
 
 
 def _moved(interface: Json, own: set[str], addresses: tuple[str, ...]) -> Json:

@@ -241,7 +241,7 @@ class Engine:
         for quota in self._objects.select("resourcequotas", namespace):
             limit = ((quota.get("spec") or {}).get("hard") or {}).get("count/pods")
             used = sum(1 for _ in self._objects.entries(PODS, namespace))
-            if str(limit).isdigit() and used >= int(limit):
+            if str(limit).isdigit() and used >= int(str(limit)):
                 counts = f"requested: count/pods=1, used: count/pods={used}, limited: count/pods={limit}"
                 return f"exceeded quota: {quota['metadata']['name']}, {counts}"
         return ""

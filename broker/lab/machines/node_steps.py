@@ -7,6 +7,7 @@ import json
 from broker.lab.machines.launcher import LAUNCHER_IMAGE, pod_interface, secondary_networks
 from broker.lab.machines.run_strategy import FINAL, phase_of
 from broker.lab.machines.view import (
+    GATE_MESSAGE,
     PAUSE_GATE,
     PODS,
     VMIS,
@@ -27,7 +28,6 @@ from broker.lab.machines.vmi_status import NETWORK_STATUS, with_phase, with_sour
 __all__ = ["handler_step", "kubelet_step", "scheduler_step"]
 
 _SHUTDOWN_S = 0.5
-_GATE_MESSAGE = f'corresponding condition of pod readiness gate "{PAUSE_GATE}" is not "True".'
 
 
 def scheduler_step(view: View) -> Step | None:
@@ -80,7 +80,11 @@ def handler_step(view: View) -> Step | None:
         return None
     phase = phase_of(vmi)
     if phase == "Scheduled" and not is_marked(vmi) and view.pod is not None and not is_marked(view.pod):
-        effects: tuple[Effect, ...] = (Put(resource=VMIS, obj=_started(view, vmi)), GuestOrder(order="start"))
+        started, orders = _started(view, vmi), [GuestOrder(order="start")]
+        if domain.is_pause_wanted:
+            started = with_condition(started, _paused(view.now))
+            orders.append(GuestOrder(order="pause"))
+        effects: tuple[Effect, ...] = (Put(resource=VMIS, obj=started), *orders)
         return Step(name="guest runs", effects=effects, after_s=0.9)
     if phase != "Running":
         return None
@@ -91,8 +95,7 @@ def handler_step(view: View) -> Step | None:
         return Step(name="guest ends", effects=(GuestOrder(order="stop"), Put(resource=VMIS, obj=ended)), after_s=after_s)
     is_paused = condition(vmi, "Paused") is not None
     if domain.is_pause_wanted and not is_paused:
-        told = {"lastProbeTime": None, "lastTransitionTime": view.now, "message": "VMI was paused by user"}
-        paused = with_condition(vmi, {**told, "reason": "PausedByUser", "status": "True", "type": "Paused"})
+        paused = with_condition(vmi, _paused(view.now))
         return Step(name="guest pauses", effects=(GuestOrder(order="pause"), Put(resource=VMIS, obj=paused)), after_s=0.05)
     if is_paused and not domain.is_pause_wanted:
         resumed = without_condition(vmi, "Paused")
@@ -102,6 +105,11 @@ def handler_step(view: View) -> Step | None:
         effects = (GuestOrder(order="reboot"), Put(resource=VMIS, obj=rebooted))
         return Step(name="guest reboots", effects=effects, after_s=0.3)
     return None
+
+
+def _paused(now: str) -> Json:
+    found: Json = {"lastProbeTime": None, "lastTransitionTime": now, "message": "VMI was paused by user"}
+    return {**found, "reason": "PausedByUser", "status": "True", "type": "Paused"}
 
 
 def domain_interfaces(view: View, *, has_agent: bool) -> list[Json]:
@@ -176,7 +184,7 @@ def _readiness(view: View, pod: Json) -> Step | None:
         return None
     found = _pod_condition("Ready", "True", view.now)
     if not is_open:
-        found = _pod_condition("Ready", "False", view.now, "ReadinessGatesNotReady", _GATE_MESSAGE)
+        found = _pod_condition("Ready", "False", view.now, "ReadinessGatesNotReady", GATE_MESSAGE)
     return Step(name="pod ready", effects=(Put(resource=PODS, obj=with_condition(pod, found)),), after_s=0.3)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 __all__ = [
     "FOREGROUND",
+    "GATE_MESSAGE",
     "PAUSE_GATE",
     "PODS",
     "REVISIONS",
@@ -37,6 +38,8 @@ REVISIONS = "controllerrevisions.apps"
 VM_FINALIZER = "kubevirt.io/virtualMachineControllerFinalize"
 FOREGROUND = "kubevirt.io/foregroundDeleteVirtualMachine"
 PAUSE_GATE = "kubevirt.io/virtual-machine-unpaused"
+GATE_MESSAGE = f'corresponding condition of pod readiness gate "{PAUSE_GATE}" is not "True".'
+"""What pod, VMI and VM say of Ready False while the guest is paused; the reason is ReadinessGatesNotReady."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

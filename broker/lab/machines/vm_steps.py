@@ -78,9 +78,17 @@ def _start(view: View) -> Step:
         revision = Put(resource=REVISIONS, obj=new_revision(vm))
         return Step(name="vm revision", effects=(*_gone(view.revisions), revision))
     made = new_instance(vm, view.now)
+    if _is_asked_paused(vm):
+        made = {**made, "spec": {**made["spec"], "startStrategy": "Paused"}}
     message = f"Started the virtual machine by creating the new virtual machine instance {view.name}"
     told = Tell(kind="VirtualMachine", reason="SuccessfulCreate", message=message, uid=vm["metadata"]["uid"])
     return Step(name="vmi made", effects=(Put(resource=VMIS, obj=made), told), after_s=0.05)
+
+
+def _is_asked_paused(vm: Json) -> bool:
+    """Whether the first request is a start with `paused` (KubeVirt hasStartPausedRequest)."""
+    first: Json = next(iter((vm.get("status") or {}).get("stateChangeRequests") or ()), {})
+    return first.get("action") == "Start" and (first.get("data") or {}).get("paused") == "true"
 
 
 def _generation(view: View) -> Step | None:

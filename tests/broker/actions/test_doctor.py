@@ -132,7 +132,7 @@ def refusal(kubeconfig: Path, target: str) -> BrokerError:
     """What `proxy` ends with for a target."""
     with ColdClient(endpoint_of(kubeconfig)) as client:
         try:
-            reading = read_guest(client, parse_target(target), default_namespace="default")
+            reading = read_guest(client, parse_target(target), default_namespace="default", verb="doctor")
             open_guest(client, reading, 22, stream=settings().stream)
         except BrokerError as exc:
             return exc

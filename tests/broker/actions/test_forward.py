@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.errors import Failed, NotFound
+from broker.errors import Failed, NotFound, NotPermitted
 from tests.broker.actions.forwarding.served import (
     LIMIT_S,
     VMIS,
@@ -56,6 +56,28 @@ async def test_an_unknown_guest_is_told_before_anything_listens(tmp_path: Path) 
         with pytest.raises(NotFound):
             async with forwarding(cluster, "nobody", ["0:22"]):
                 pass
+
+
+@pytest.mark.parametrize("target", ["a", "vm/a", "vmi/a"])
+async def test_want_of_the_right_is_told_before_anything_listens(tmp_path: Path, target: str) -> None:
+    async with empty_cluster(tmp_path) as cluster, plain_guest() as guest:
+        cluster.objects.put(VMS, machine("a"))
+        cluster.objects.put(VMIS, instance("a", "127.0.0.1", owner="u-1"))
+        with pytest.raises(NotPermitted) as caught:
+            async with forwarding(cluster, target, [f"0:{guest.port}"], user="norights"):
+                pass
+        resource = "virtualmachineinstances" if target == "vmi/a" else "virtualmachines"
+        assert (caught.value.code, caught.value.exit_status) == ("forbidden", 4)
+        assert f"you may not get {resource}/portforward of VM" in caught.value.message
+        assert f"you are norights, and no role of yours holds verb get on {resource}/portforward" in (caught.value.cause or "")
+
+
+async def test_where_nobody_tells_of_the_right_it_is_tried(tmp_path: Path) -> None:
+    async with empty_cluster(tmp_path) as cluster, plain_guest() as guest:
+        cluster.objects.put(VMIS, instance("a", "127.0.0.1"))
+        cluster.faults.set("status=500,path=/apis/authorization*")
+        async with forwarding(cluster, "a", [f"0:{guest.port}"]) as running:
+            await served(running.port())
 
 
 async def test_one_port_in_use_leaves_none_open(tmp_path: Path) -> None:

@@ -146,3 +146,14 @@ def test_a_defect_says_its_type_and_no_secret() -> None:
     assert (error.exit_status, error.code) == (1, "defect")
     assert "RuntimeError" in error.message
     assert "CANARY" not in str(error.cause)
+
+
+@pytest.mark.parametrize(
+    ("count", "since_s", "told"),
+    [(1, 0.0, ""), (3, 0.0, " (3 times)"), (1, 0.84, " (0.8 s ago)"), (3, 1.0, " (3 times in the last 1.0 s)")],
+)
+def test_a_failure_that_is_told_late_says_when_it_was(
+    capsys: pytest.CaptureFixture[str], count: int, since_s: float, told: str
+) -> None:
+    exits.failure("127.0.0.1:22", GuestUnready("no"), count=count, since_s=since_s)
+    assert capsys.readouterr().err == f"127.0.0.1:22: no [guest-unready]{told}\n"

@@ -259,3 +259,10 @@ def test_sizes_are_decimal() -> None:
         "12.3 MB",
         "2.0 GB",
     ]
+
+
+def test_a_user_before_the_target_is_refused_with_the_target_as_it_was_typed() -> None:
+    done = vmbroker("forward", "ops@web.shop.vm.lab", "0:22")
+    assert done.returncode == 2
+    assert "forward takes no user: 'ops@web.shop.vm.lab' [usage]" in done.stderr
+    assert "vmbroker forward web.shop.vm.lab PORTS" in done.stderr

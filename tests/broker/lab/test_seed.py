@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,31 @@ def test_an_instance_is_owned_by_its_machine_and_has_a_launcher(seeded: Objects)
         assert launcher["metadata"]["annotations"]["kubevirt.io/domain"] == name
         assert launcher["spec"].get("nodeName") == vmi["status"].get("nodeName")
         assert all(len(value) <= 63 for value in launcher["metadata"]["labels"].values())
+
+
+def test_conditions_and_interfaces_are_told_as_kubevirt_tells_them(seeded: Objects) -> None:
+    paused = [seeded.get(resource, "shop", "paused") for resource in (VMS, VMIS)]
+    gate = 'corresponding condition of pod readiness gate "kubevirt.io/virtual-machine-unpaused" is not "True".'
+    pods = [pod for pod in seeded.select("pods", "shop") if pod["metadata"]["annotations"]["kubevirt.io/domain"] == "paused"]
+    for obj in (*paused, *pods):
+        assert obj is not None
+        (ready,) = [c for c in obj["status"]["conditions"] if c["type"] == "Ready"]
+        assert (ready["status"], ready["reason"], ready["message"]) == ("False", "ReadinessGatesNotReady", gate)
+    secondary = {
+        (vmi["metadata"]["name"], nic["name"]): nic["infoSource"]
+        for vmi in seeded.select(VMIS)
+        for nic in vmi["status"].get("interfaces", ())
+        if "multus" in network_of(vmi, nic.get("name"))
+    }
+    assert ("web", "lan") in secondary
+    assert set(secondary.values()) == {"domain, guest-agent, multus-status"}
+
+
+def test_what_is_starting_has_been_for_seconds_only(seeded: Objects) -> None:
+    (starting,) = [vmi for vmi in seeded.select(VMIS) if SITUATIONS["starting"](vmi)]
+    made = datetime.datetime.fromisoformat(starting["metadata"]["creationTimestamp"])
+    assert 0 < (datetime.datetime.now(datetime.UTC) - made).total_seconds() < 300
+    assert starting["status"]["conditions"][0]["lastTransitionTime"] == starting["metadata"]["creationTimestamp"]
 
 
 def test_every_object_is_of_a_kind_that_the_api_serves(seeded: Objects) -> None:

@@ -95,11 +95,19 @@ def test_what_ssh_gives_decides_though_no_line_was_found(proxy: str, fails: set[
     assert (f"`{proxy}`" if proxy else "no proxy at all") in told["ssh-alias"].says
 
 
+def test_an_include_inside_a_block_is_the_cause_of_an_alias_without_a_proxy() -> None:
+    inside = finding("include-conditional", "our file is included inside `Host other` (line 1)")
+    told = checks(inside, taken=ways(False, ""))
+    assert failing(told) == {"ssh-include", "ssh-alias"}
+    assert told["ssh-alias"].cause == f"{inside.place}: {inside.what}"
+    assert checks(taken=ways(False, ""))["ssh-alias"].cause == "no block of ours is read for it"
+
+
 def test_an_include_that_is_not_first_is_told_as_such_even_where_it_harms_nothing() -> None:
     told = checks(finding("include-not-first", "our Include is not the first directive", "note"))
     assert told["ssh-include"].state == "ok"
     assert "before any" not in told["ssh-include"].says
-    assert "not the first directive (why it matters)" in told["ssh-include"].says
+    assert "not the first directive: why it matters" in told["ssh-include"].says
 
 
 def test_what_is_not_installed_is_no_failure_and_the_users_own_file_is_looked_at_all_the_same() -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from broker.actions.forwarding.dial import GuestDialer
-from broker.errors import CredentialError, NotFound
+from broker.actions.forwarding.dial import APART_S, GuestDialer
+from broker.errors import CredentialError, GuestUnready, NotFound
 from broker.lab.cluster import Cluster
 from broker.refs import parse_target
-from tests.broker.actions.forwarding.served import VMIS, VMS, endpoint_of, settings
+from tests.broker.actions.forwarding.served import VMIS, VMS, endpoint_of, settings, until
 from tests.broker.lab.plain_guest import plain_guest
 from tests.broker.lab.pretend import empty_cluster
 from tests.broker.lab.tunnel_client import instance, machine
@@ -27,10 +27,101 @@ def reads(cluster: Cluster) -> int:
     return sum(count for name, count in cluster.faults.seen.items() if name.startswith("latency"))
 
 
+COUNTED = "latency=0.05,path=/apis/kubevirt.io/v1/namespaces/n/virtualmachineinstances/a"
+
+
+def stop(cluster: Cluster) -> None:
+    """The guest as it is once it was stopped."""
+    stopped = machine("a", created=False)
+    stopped["spec"]["runStrategy"] = "Halted"
+    stopped["status"]["printableStatus"] = "Stopped"
+    cluster.objects.put(VMS, stopped)
+    if cluster.objects.get(VMIS, "n", "a") is not None:
+        cluster.objects.delete(VMIS, "n", "a")
+
+
+def run_again(cluster: Cluster) -> None:
+    cluster.objects.put(VMS, machine("a"))
+    cluster.objects.put(VMIS, instance("a", "127.0.0.1", owner="u-1"))
+
+
+async def test_a_guest_that_runs_again_is_dialled_at_once(tmp_path: Path) -> None:
+    async with empty_cluster(tmp_path) as cluster, plain_guest() as guest:
+        stop(cluster)
+        dialer = dialer_of(cluster)
+        for _ in range(3):
+            with pytest.raises(GuestUnready) as caught:
+                await dialer.open(guest.port, "tcp")
+            assert caught.value.code == "vm-stopped"
+            run_again(cluster)
+            await (await dialer.open(guest.port, "tcp")).aclose()
+            stop(cluster)
+
+
+async def test_those_who_are_turned_away_share_few_readings(tmp_path: Path) -> None:
+    async with empty_cluster(tmp_path) as cluster:
+        stop(cluster)
+        cluster.faults.set(COUNTED)
+        dialer = dialer_of(cluster)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+
+        async def come_again() -> int:
+            refused = 0
+            while loop.time() < began + 3 * APART_S:
+                with pytest.raises(GuestUnready):
+                    await dialer.open(22, "tcp")
+                refused += 1
+            return refused
+
+        refused = await asyncio.gather(*(come_again() for _ in range(20)))
+        assert sum(refused) >= 20
+        assert reads(cluster) <= (loop.time() - began) / APART_S + 1
+
+
+async def test_a_guest_that_stopped_meanwhile_is_told_in_the_words_of_ssh(tmp_path: Path) -> None:
+    async with empty_cluster(tmp_path) as cluster, plain_guest() as guest:
+        run_again(cluster)
+        dialer = dialer_of(cluster)
+        await (await dialer.open(guest.port, "tcp")).aclose()
+        stop(cluster)
+        with pytest.raises(GuestUnready) as caught:
+            await dialer.open(guest.port, "tcp")
+        assert caught.value.message == "VM a in namespace n is stopped"
+        assert caught.value.cause == "it has no instance and its run strategy is Halted"
+
+
+async def test_a_guest_that_is_restarted_meanwhile_is_still_starting(tmp_path: Path) -> None:
+    async with empty_cluster(tmp_path) as cluster, plain_guest() as guest:
+        run_again(cluster)
+        dialer = dialer_of(cluster)
+        await (await dialer.open(guest.port, "tcp")).aclose()
+        starting = instance("a", "127.0.0.1", owner="u-1")
+        starting["status"] = {"phase": "Scheduling"}
+        cluster.objects.put(VMIS, starting)
+        with pytest.raises(GuestUnready) as caught:
+            await dialer.open(guest.port, "tcp")
+        assert caught.value.code == "vm-starting"
+
+
+async def test_a_refusal_that_is_out_of_date_when_it_is_looked_into_costs_a_second_dial(tmp_path: Path) -> None:
+    async with empty_cluster(tmp_path) as cluster, plain_guest() as guest:
+        run_again(cluster)
+        dialer = dialer_of(cluster)
+        await (await dialer.open(guest.port, "tcp")).aclose()
+        cluster.objects.put(VMIS, instance("a", "127.0.0.1", owner="u-1", conditions=("Paused",)))
+        cluster.faults.set(COUNTED.replace("0.05", "0.5"))
+        async with asyncio.TaskGroup() as group:
+            dial = group.create_task(dialer.open(guest.port, "tcp"))
+            await until(lambda: reads(cluster) == 1)
+            run_again(cluster)
+        await dial.result().aclose()
+
+
 async def test_one_reading_serves_all_who_wait_for_it(tmp_path: Path) -> None:
     async with empty_cluster(tmp_path) as cluster, plain_guest() as guest:
         cluster.objects.put(VMIS, instance("a", "127.0.0.1"))
-        cluster.faults.set("latency=0.05,path=/apis/kubevirt.io/v1/namespaces/n/virtualmachineinstances/a")
+        cluster.faults.set(COUNTED)
         dialer = dialer_of(cluster)
         async with asyncio.TaskGroup() as group:
             dials = [group.create_task(dialer.open(guest.port, "tcp")) for _ in range(10)]
@@ -41,7 +132,7 @@ async def test_one_reading_serves_all_who_wait_for_it(tmp_path: Path) -> None:
 
 async def test_one_failed_reading_serves_all_who_wait_for_it(tmp_path: Path) -> None:
     async with empty_cluster(tmp_path) as cluster:
-        cluster.faults.set("latency=0.05,path=/apis/kubevirt.io/v1/namespaces/n/virtualmachineinstances/a")
+        cluster.faults.set(COUNTED)
         dialer = dialer_of(cluster)
         found = await asyncio.gather(*(dialer.open(22, "tcp") for _ in range(10)), return_exceptions=True)
         assert all(isinstance(each, NotFound) for each in found)

@@ -46,6 +46,16 @@ def test_each_protocol_is_looked_for_in_the_list_of_ports(protocol: Protocol, po
         assert f"{protocol.upper()} port {port}" in found.message
 
 
+def test_both_protocols_are_told_in_one_style() -> None:
+    tcp, udp = (forward_obstacle(reading(ports=LISTED), 9, protocol) for protocol in ("tcp", "udp"))
+    assert tcp is not None and udp is not None
+    assert udp.message == tcp.message.replace("TCP", "UDP") == "VMI a in namespace n lets no UDP port 9 in"
+    assert udp.cause == tcp.cause
+    assert udp.cause is not None and udp.cause.endswith(": 22/TCP, 80/TCP, 53/UDP")
+    assert tcp.next_step is not None
+    assert udp.next_step == tcp.next_step.replace("with 9 in", "with 9 with protocol UDP in")
+
+
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_a_guest_that_cannot_answer_at_all_is_told_for_both(protocol: Protocol) -> None:
     found = forward_obstacle(reading(ports=LISTED, is_paused=True), 53, protocol)

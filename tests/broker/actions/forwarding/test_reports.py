@@ -31,6 +31,17 @@ async def test_a_reason_is_told_at_once_and_its_repetitions_with_a_count() -> No
     async with asyncio.timeout(5 * EVERY_S):
         await again.wait()
     assert told[1].count == 4
+    assert told[0].since_s == 0
+    assert EVERY_S / 2 < told[1].since_s < 5 * EVERY_S
+
+
+async def test_what_is_held_back_is_told_with_its_newest_cause() -> None:
+    told: list[ClientFailure] = []
+    complaints = Complaints(told.append)
+    for cause in ("it boots", "it hangs", "it stopped"):
+        complaints.note(WEB, GuestUnready("nothing listens", code="nothing-listens", cause=cause))
+    complaints.flush()
+    assert [(each.error.cause, each.count) for each in told] == [("it boots", 1), ("it stopped", 2)]
 
 
 async def test_other_reasons_and_other_ports_are_told_beside_it() -> None:

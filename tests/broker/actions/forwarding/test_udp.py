@@ -131,6 +131,17 @@ async def test_what_is_too_long_is_dropped_and_told(tmp_path: Path) -> None:
             assert (await running.end()).dropped_datagrams == 1
 
 
+async def test_an_empty_datagram_is_counted_as_dropped(tmp_path: Path) -> None:
+    async with empty_cluster(tmp_path) as cluster, echo_guest() as guest:
+        cluster.objects.put(VMIS, instance("a", "127.0.0.1"))
+        async with forwarding(cluster, "a", [f"udp/0:{guest.port}"]) as running:
+            with peer(running.port()) as sock:
+                sock.send(b"")
+                assert await asked(sock, b"on") == b">on"
+            tally = await running.end()
+        assert (tally.dropped_datagrams, tally.connections) == (1, 1)
+
+
 async def test_a_port_where_nothing_listens_is_told(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
         closed.bind(("127.0.0.1", 0))

@@ -181,3 +181,25 @@ def test_steps_of_nothing_are_none() -> None:
     stage.engine.look_at(stage.key)
     stage.settle()
     assert stage.steps == []
+
+
+@pytest.mark.parametrize("strategy", ["Halted", "Manual"])
+def test_a_start_that_asks_for_it_ends_paused_and_the_next_one_does_not(strategy: str) -> None:
+    stage = Stage(name="web")
+    stage.put(VMS, machine("web", strategy))
+    stage.settle()
+    assert stage.call("start", {"paused": True}) == 202
+    stage.settle()
+    assert stage.vmi()["spec"]["startStrategy"] == "Paused"
+    assert (condition(stage.vmi(), "Paused") or {})["reason"] == "PausedByUser"
+    assert (condition(stage.vmi(), "Ready") or {})["reason"] == "ReadinessGatesNotReady"
+    assert stage.vm()["status"]["printableStatus"] == "Paused"
+    assert stage.orders == ["start", "pause"]
+    assert stage.call("unpause") == 200
+    stage.settle()
+    assert (condition(stage.vmi(), "Paused"), stage.orders[2:]) == (None, ["resume"])
+    assert stage.vm()["status"]["printableStatus"] == "Running"
+    assert stage.call("restart") == 202
+    stage.settle()
+    assert "startStrategy" not in stage.vmi()["spec"]
+    assert stage.vm()["status"]["printableStatus"] == "Running"
