@@ -39,8 +39,9 @@ lint: $(DEVSTAMP) ## ruff, mypy strict, the storeys, generated docs
 bench: $(DEVSTAMP) ## ratios against bare programs on this machine (at most 10 minutes)
 	$(BIN)/python -m pytest -m bench -s --timeout 600 tests/bench
 
-fuzz: $(DEVSTAMP) ## property tests with many examples
+fuzz: $(DEVSTAMP) ## property tests with many examples, every hostile text with every command line
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m 'fuzz or not fuzz' -k 'hypothesis or property or fuzz' --timeout 900 tests/broker
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest --timeout 900 tests/hostile
 
 soak: $(DEVSTAMP) ## long runs: leaks, stalled consumers at the real deadlines
 	$(BIN)/python -m pytest -m soak -s --timeout 3600 tests/soak

@@ -7,9 +7,11 @@ from broker.actions.context import Broker
 from broker.actions.reading import Reading, reading_of
 from broker.actions.vm_details import VmDetails, details_of
 from broker.errors import BrokerError, NotFound, NotPermitted
+from broker.facts.commands import called
 from broker.kube.resources import VIRTUAL_MACHINE_INSTANCES, VIRTUAL_MACHINES
 from broker.model.vm import VirtualMachine
 from broker.model.vmi import VirtualMachineInstance
+from broker.paths.doubt import doubt
 from broker.paths.preflight import preflight
 from broker.refs import Kind, Target, dotted_reading
 from broker.tasks import Supervisor
@@ -25,12 +27,14 @@ async def show_vm(broker: Broker, target: Target, *, flag_user: str | None = Non
     if reading.vm is None and reading.vmi is None:
         raise _refusal(reading)
     login = login_of(reading, broker.settings, user=flag_user, port=flag_port)
+    certain = preflight(reading.vm, reading.vmi, login.port) if "vmi" not in reading.may_lack else None
     return details_of(
         reading.vm,
         reading.vmi,
         context=broker.endpoint.context,
         login=login,
-        obstacle=preflight(reading.vm, reading.vmi, login.port) if "vmi" not in reading.may_lack else None,
+        obstacle=certain,
+        doubt=doubt(reading.vm, reading.vmi, login.port) if certain is None else None,
         warnings=(*reading.warnings, *login.warnings),
     )
 
@@ -76,8 +80,10 @@ async def _vmi(broker: Broker, namespace: str, name: str) -> VirtualMachineInsta
 
 def _refusal(reading: Reading) -> NotPermitted:
     return NotPermitted(
-        f"you may not read VM {reading.name} in namespace {reading.namespace}",
+        f"you may not read {called(reading.kind, reading.name, reading.namespace)}",
         code="forbidden",
-        cause="the cluster allows you neither its VM nor its VMI",
+        cause="the cluster does not allow you its VMI"
+        if reading.kind == "vmi"
+        else "the cluster allows you neither its VM nor its VMI",
         next_step="ask for the role kubevirt.io:view in that namespace, or name another context or user",
     )

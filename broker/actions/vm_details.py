@@ -64,7 +64,7 @@ class VmDetails:
     """One VM, or one VMI without VM, as far as the caller may read it.
 
     Times are seconds since the epoch; `obstacle` is why its SSH port cannot be reached through the API server, None where only
-    dialling can tell.
+    dialling can tell, and `doubt` why it then most likely cannot.
     """
 
     object: Object
@@ -87,6 +87,7 @@ class VmDetails:
     labels: Mapping[str, str]
     login: GuestLogin
     obstacle: BrokerError | None = None
+    doubt: BrokerError | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -127,6 +128,7 @@ def details_of(
     context: str,
     login: GuestLogin,
     obstacle: BrokerError | None = None,
+    doubt: BrokerError | None = None,
     warnings: tuple[str, ...] = (),
 ) -> VmDetails:
     """Join a VM and its VMI; ValueError when both are None."""
@@ -157,6 +159,7 @@ def details_of(
         labels=dict(meta.labels or {}),
         login=login,
         obstacle=obstacle,
+        doubt=doubt,
         warnings=warnings,
     )
 
@@ -231,16 +234,16 @@ def details_to_json(details: VmDetails) -> dict[str, object]:
         "guestOs": details.guest_os or None,
         "labels": dict(details.labels),
         "login": login_to_json(details.login),
-        "obstacle": None
-        if details.obstacle is None
-        else {
-            "code": details.obstacle.code,
-            "message": details.obstacle.message,
-            "cause": details.obstacle.cause,
-            "nextStep": details.obstacle.next_step,
-        },
+        "obstacle": _reason_to_json(details.obstacle),
+        "doubt": _reason_to_json(details.doubt),
         "warnings": list(details.warnings),
     }
+
+
+def _reason_to_json(error: BrokerError | None) -> dict[str, object] | None:
+    if error is None:
+        return None
+    return {"code": error.code, "message": error.message, "cause": error.cause, "nextStep": error.next_step}
 
 
 def _interface_to_json(shown: ShownInterface) -> dict[str, object]:

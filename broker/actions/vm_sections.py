@@ -44,14 +44,14 @@ def _facts(details: VmDetails, now_s: float) -> Pairs:
 
 
 def _login(details: VmDetails) -> Pairs:
-    login, obstacle = details.login, details.obstacle
+    login, reason = details.login, details.obstacle or details.doubt
     guess = ", a guess" if login.is_guess else ""
     return (
         ("User", f"{login.user} (from {login.user_origin}{guess})" if login.user else "not known: ssh takes its own default"),
         ("Port", f"{login.port} (from {login.port_origin})"),
-        ("Cannot work", obstacle.message if obstacle else ""),
-        ("Because", (obstacle.cause if obstacle else None) or ""),
-        ("Next", (obstacle.next_step if obstacle else None) or ""),
+        ("Cannot work" if details.obstacle else "Most likely cannot work", reason.message if reason else ""),
+        ("Because", (reason.cause if reason else None) or ""),
+        ("Next", (reason.next_step if reason else None) or ""),
     )
 
 

@@ -9,9 +9,13 @@ from broker.cli.command import Command, Flag
 from broker.cli.commands import BY_NAME, GLOBALS, SHOWN
 from broker.cli.snapshot import Names
 
-_CHOICES = {"config": ("show", "check", "path"), "completion": ("bash", "zsh", "fish")}
-_LAB = ("run", "up", "down", "status", "kubeconfig")
-_TAKE_TARGETS = frozenset({"show", "ssh", "proxy", "scp", "sftp"})
+_CHOICES = {
+    "config": ("show", "check", "path"),
+    "completion": ("bash", "zsh", "fish"),
+    "ssh-config": ("install", "print", "check", "remove"),
+}
+_LAB = ("run", "up", "down", "status", "kubeconfig", "fault")
+_TAKE_TARGETS = frozenset({"show", "ssh", "proxy", "scp", "sftp", "wait", "doctor", "forward"})
 _LIMIT = 500
 
 
@@ -79,7 +83,7 @@ def _values(flag: Flag, command: Command | None, names: Names) -> list[str]:
             from broker.config.keys import KEYS
 
             return [f"{key.name}=" for key in KEYS]
-    return []
+    return list(flag.choices)
 
 
 def _flags(command: Command | None) -> list[str]:

@@ -72,7 +72,7 @@ RUNS: Final[dict[str, tuple[Words, ...]]] = {
 
 
 def lines(title: str) -> list[tuple[str, Words]]:
-    """The (command, words) that a text is tried with: of each command one that reads its object, else any; now and then both."""
+    """The (command, words) that a text is tried with: of each command one that reads its object, else any; at times both."""
     turn, chosen = list(TEXTS).index(title), list[tuple[str, Words]]()
     for index, (name, runs) in enumerate(RUNS.items()):
         aimed = [run for run in runs if reads_object(run)]

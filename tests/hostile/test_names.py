@@ -159,7 +159,10 @@ def test_a_hostile_home_moves_the_cache_nowhere_but_below_it() -> None:
 
 
 def test_completion_offers_names_from_a_hostile_snapshot_only_as_plain_words(tmp_path: Path) -> None:
-    offered, asked = 0, (["ssh", ""], ["ssh", "x@"], ["show", "vm/"], ["scp", "a", "w"], ["--context", ""], ["-n", ""])
+    offered, asked = (
+        0,
+        (["ssh", ""], ["wait", ""], ["ssh", "x@"], ["show", "vm/"], ["scp", "a", "w"], ["--context", ""], ["-n", ""]),
+    )
     path = tmp_path / "names.json"
     texts = words()
     for start in range(0, COUNT, 1000):

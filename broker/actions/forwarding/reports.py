@@ -83,7 +83,8 @@ class _Held:
 class Complaints:
     """Tells each reason at once, and one that repeats at most every `EVERY_S`, with a count and since when.
 
-    A reason is code and message; of several causes the newest is told. Made in a running loop.
+    A reason is code and message; of several causes the newest is told. What is held of a port comes before a reason that is new
+    to it. Made in a running loop.
     """
 
     def __init__(self, tell: Callable[[ClientFailure], None]) -> None:
@@ -103,6 +104,9 @@ class Complaints:
             return
         if len(self._held) >= _KEYS_LIMIT:
             return
+        for other in self._held.values():
+            if other.listening == listening:
+                self._say(other)
         self._held[key] = _Held(listening=listening, error=error)
         self._tell(ClientFailure(listening=listening, error=error))
         self._loop.call_later(EVERY_S, self._due, key)

@@ -142,6 +142,31 @@ async def test_show_without_the_right_to_read_the_vm_shows_the_instance(tmp_path
     assert "may not read VMs" in details.warnings[0]
 
 
+@pytest.mark.parametrize(("target", "what"), [("vmi/db-1/team-a", "VMI"), ("vm/db-1/team-a", "VM"), ("db-1.team-a.vm", "VM")])
+async def test_a_refusal_to_show_names_the_kind_that_was_asked_for(
+    tmp_path: Path, shared: Path, target: str, what: str
+) -> None:
+    script = replay(shared, virtualmachines=FORBIDDEN, virtualmachineinstances=FORBIDDEN)
+    async with broker_on(tmp_path, script) as broker:
+        with pytest.raises(NotPermitted) as caught:
+            await show_vm(broker, parse_target(target))
+    assert caught.value.message == f"you may not read {what} db-1 in namespace team-a"
+
+
+async def test_show_tells_what_most_likely_cannot_work(tmp_path: Path, shared: Path) -> None:
+    vmi = json.loads(captured(shared, "list-vmis-team-a").body)["items"]
+    (one,) = [item for item in vmi if item["metadata"]["name"] == "db-1"]
+    one["status"]["interfaces"].reverse()
+    async with broker_on(tmp_path, replay(shared, virtualmachineinstances=answer(one))) as broker:
+        details = await show_vm(broker, parse_target("vm/db-1/team-a"))
+    assert details.obstacle is None and details.doubt is not None
+    lines = dict(dict(sections(details, 1e10))["SSH"])
+    assert lines["Most likely cannot work"] == details.doubt.message
+    assert (lines["Because"], lines["Next"]) == (details.doubt.cause, details.doubt.next_step)
+    document = json.loads(json.dumps(details_to_json(details)))
+    assert (document["obstacle"], document["doubt"]["code"]) == (None, "secondary-first")
+
+
 async def test_show_gives_the_right_form_of_a_dotted_name(tmp_path: Path, shared: Path) -> None:
     async with broker_on(tmp_path, replay(shared)) as broker:
         with pytest.raises(NotFound) as caught:

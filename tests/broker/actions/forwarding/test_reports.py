@@ -53,6 +53,20 @@ async def test_other_reasons_and_other_ports_are_told_beside_it() -> None:
     assert len(told) == 3
 
 
+async def test_what_is_held_back_comes_before_what_happened_later() -> None:
+    told: list[ClientFailure] = []
+    complaints = Complaints(told.append)
+    for listening in (WEB, WEB, SIX, SIX):
+        complaints.note(listening, refused())
+    complaints.note(WEB, Failed("something else"))
+    assert [(each.listening, each.error.code, each.count) for each in told] == [
+        (WEB, "nothing-listens", 1),
+        (SIX, "nothing-listens", 1),
+        (WEB, "nothing-listens", 1),
+        (WEB, "failed", 1),
+    ]
+
+
 async def test_the_end_tells_what_was_held_back() -> None:
     told: list[ClientFailure] = []
     complaints = Complaints(told.append)
