@@ -54,7 +54,7 @@ def _contents(
     own = places.own
     if not header.is_unedited:
         why = "the next install writes it anew (and keeps this text beside it)"
-        instead = "put your own blocks into your own file; a user or port for a VM belongs into [ssh.vms] of vmbroker.toml, which our blocks follow"
+        instead = "put your own blocks into your own file, and users and ports of VMs into [ssh.vms] of vmbroker.toml"
         yield finding_at("own-edited", "note", own, "our file has been edited", why, instead)
     if labels is not None and dict(header.labels) != dict(labels):
         missing = sorted(set(labels) - set(header.labels)) or sorted(set(header.labels) - set(labels)) or sorted(labels)

@@ -91,8 +91,8 @@ LOOK: Final[tuple[Command, ...]] = (
         statuses=(0, 1, 2),
         text=(
             "Lists every check as ok, failed or unknown, each failure with its cause and the next step."
-            " A check that has no answer when the budget ends is unknown. Ends with 1 where a check failed, with 0 otherwise, also"
-            " where all are unknown: a script reads `summary.unknown` of `-o json`."
+            " A check that has no answer when the budget ends is unknown. Ends with 1 where a check failed, with 0 otherwise,"
+            " also where all are unknown: a script reads `summary.unknown` of `-o json`."
         ),
         examples=(
             ("vmbroker doctor", "the cluster, your rights and your ssh configuration"),
