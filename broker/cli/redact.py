@@ -30,7 +30,7 @@ _RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile(_NAMED + r"b?'(?:[^'\\\n]|\\.)*'?", re.IGNORECASE), r"\1" + HIDDEN),
     (re.compile(_NAMED + r'b?"(?:[^"\\\n]|\\.)*"?', re.IGNORECASE), r"\1" + HIDDEN),
     (re.compile(_NAMED + r"[^\s'\",;&)}\]\[]+", re.IGNORECASE), r"\1" + HIDDEN),
-    (re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/@'\"]+@", re.IGNORECASE), r"\1" + HIDDEN + "@"),
+    (re.compile(r"([a-z][a-z0-9+.-]{0,31}://)[^\s/@'\"]+@", re.IGNORECASE), r"\1" + HIDDEN + "@"),
 )
 
 

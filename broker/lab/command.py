@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = ["main"]
 _FLEET_LIMIT = 10_000
 _PONG_DEADLINE_S = 60.0
 _FACTOR_LIMIT = 100.0
+_ANOTHER = "name another one with --state-dir"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,13 +40,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     if given.command == "fault" and given.action is None:
         console.answer(given.show().rstrip())
         return 0
-    state_dir = Path(given.state_dir).expanduser().absolute() if given.state_dir else process.default_state_dir(environ)
-    if not str(state_dir).isprintable():
-        # Its path is part of what is printed to be typed again: cleaned it would be another path.
-        raise UsageError(
-            "the lab's folder has a name with characters that a terminal does not show as they are",
-            next_step="name another one with --state-dir",
-        )
+    state_dir = _state_dir(given.state_dir, environ)
     if given.command == "run":
         return foreground.run(given, state_dir)
     if given.command == "up":
@@ -56,6 +52,23 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     if given.command == "fault":
         return fault_command.run(given, state_dir)
     return _kubeconfig(given, state_dir)
+
+
+def _state_dir(text: str | None, environ: Mapping[str, str]) -> Path:
+    try:
+        path = Path(text).expanduser().absolute() if text else process.default_state_dir(environ)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            path.lstat()
+    except RuntimeError as exc:  # `~name` of nobody
+        raise UsageError("the lab's folder cannot be found", cause="there is no such user", next_step=_ANOTHER) from exc
+    except (OSError, ValueError) as exc:
+        cause = getattr(exc, "strerror", None) or "no file can have that name"
+        raise UsageError("the lab's folder cannot be used", cause=cause, next_step=_ANOTHER) from exc
+    if not str(path).isprintable():
+        # Its path is part of what is printed to be typed again: cleaned it would be another path.
+        what = "the lab's folder has a name with characters that a terminal does not show as they are"
+        raise UsageError(what, next_step=_ANOTHER)
+    return path
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -191,10 +204,11 @@ def _factor(text: str) -> float:
 
 
 def _folder(text: str) -> Path:
-    path = Path(text).expanduser().absolute()
-    if not path.is_dir():
-        raise argparse.ArgumentTypeError("a folder is needed")
-    return path
+    with contextlib.suppress(OSError, RuntimeError, ValueError):  # too long a name, `~name` of nobody
+        path = Path(text).expanduser().absolute()
+        if path.is_dir():
+            return path
+    raise argparse.ArgumentTypeError("a folder is needed")
 
 
 def _seconds(text: str) -> float:

@@ -161,6 +161,9 @@ def test_a_lab_takes_no_folder_of_a_hostile_name(desk: Desk, crew: Crew) -> None
     for at, text in enumerate(texts.values()):
         name = "".join(char for char in text[:60] if char not in "\0/" and not "\ud800" <= char <= "\udfff")
         runs.append((["lab", *commands[at % len(commands)], "--state-dir", str(desk.home / name)], desk.env))
+    for name in ("~nobody-of-that-name", f"{desk.home}/{'x' * 300}", "x/" * 3000):
+        runs += [(["lab", each, "--state-dir", name], desk.env) for each in ("up", "status", "down")]
+        runs += [(["lab", "up", flag, name], desk.env) for flag in ("--crds", "--openapi")]
     runs.append((["--lab", "vms"], {**desk.env, "XDG_STATE_HOME": f"{desk.home}/\x1b[2J"}))
     for (words, _), seen in zip(runs, crew.run_all(runs), strict=True):
         judge(seen, words)
