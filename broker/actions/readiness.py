@@ -6,6 +6,7 @@ conditions copied to a VM outlive its instance (kubevirt.md M3).
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -62,7 +63,7 @@ def reached(aim: Aim, sight: Sight) -> Clean | None:
             is_up = vmi.phase == "Running" and not holds(vmi.conditions, "Paused")
             return clean(f"runs on {vmi.node}" if vmi.node else "runs") if is_up else None
         case "address":
-            addresses = vmi.interfaces[0].addresses if vmi.interfaces else ()
+            addresses = _addresses(vmi)
             return clean(f"has the address {addresses[0]}") if addresses else None
         case "agent":
             return clean("its guest agent is connected") if holds(vmi.conditions, "AgentConnected") else None
@@ -118,6 +119,19 @@ def _concerns(aim: Aim, code: str) -> bool:
     if code in _OF_PORT:
         return aim == "ssh"
     return aim in ("address", "ssh") if code in _OF_ADDRESS else True
+
+
+def _addresses(vmi: VirtualMachineInstance) -> list[str]:
+    """The IP addresses of the first interface; a guest may report any word there."""
+    return [word for word in vmi.interfaces[0].addresses if _is_ip(word)] if vmi.interfaces else []
+
+
+def _is_ip(word: str) -> bool:
+    try:
+        ipaddress.ip_address(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _held_by(vmi: VirtualMachineInstance) -> list[str]:

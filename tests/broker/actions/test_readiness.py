@@ -40,6 +40,7 @@ def sight(vmi: dict[str, Any] | None, vm: dict[str, Any] | None = VM) -> Sight:
         (instance("Scheduling", address=""), set()),
         (instance("Scheduled"), {"address"}),
         (instance("Running", address=""), {"running"}),
+        (instance("Running", address="soon"), {"running"}),
         (instance("Running"), {"running", "address"}),
         (instance("Running", Paused="True"), {"address"}),
         (instance("Running", AgentConnected="True"), {"running", "address", "agent"}),
